@@ -1,0 +1,74 @@
+# The two commands to know are `make run` and `make test`. Both create what they need.
+#
+#   make PYTHON=/path/to/python3 …   another interpreter than the first that fits (make clean first)
+#   make test PYTEST_ARGS='-k word'  arguments for pytest
+
+.POSIX:
+SHELL = /bin/sh
+PYTHON ?=
+PYTEST_ARGS ?=
+
+env = PYTHON='$(PYTHON)' requirements/env.sh
+python = .venv/bin/python
+# What is Python and ours; bench is left out while there is none.
+sources = supervisor tests $(wildcard bench)
+
+.PHONY: help run test quick bench format lock changelog clean
+
+help:
+	@echo 'make run        run piesd in the foreground on conf.d/'
+	@echo 'make test       everything that CI runs: format, lint, import directions, types, tests'
+	@echo 'make quick      the tests of the inside alone, in seconds'
+	@echo 'make format     format the code and mend what the linter can mend'
+	@echo 'make bench      measure'
+	@echo 'make lock       write requirements/*.lock anew (LOCK_ARGS=--upgrade: the newest that fits)'
+	@echo 'make changelog  show what the next release says in CHANGELOG.md'
+	@echo 'make clean      remove what these commands made'
+
+# exec, so that a signal to the process that make started is a signal to piesd.
+run:
+	@$(env)
+	@exec $(python) -m supervisor -c conf.d
+
+# One recipe, so that the steps keep their order under `make -j`. pytest is last: the last line says
+# how many tests passed.
+test:
+	@$(env)
+	@echo '== format'
+	$(python) -m ruff format --check .
+	@echo '== lint'
+	$(python) -m ruff check .
+	@echo '== import directions'
+	.venv/bin/lint-imports --no-logo
+	@echo '== types'
+	$(python) -m mypy $(sources)
+	@echo '== news fragments'
+	$(python) -m towncrier build --draft --version next >/dev/null
+	@echo '== tests'
+	$(python) -m pytest $(PYTEST_ARGS)
+
+quick:
+	@$(env)
+	$(python) -m pytest -q $(PYTEST_ARGS) tests/inside
+
+bench:
+	@$(env)
+	$(python) -m bench $(BENCH_ARGS)
+
+format:
+	@$(env)
+	$(python) -m ruff check --fix --show-fixes .
+	$(python) -m ruff format .
+
+lock:
+	@$(env)
+	requirements/lock.sh $(LOCK_ARGS)
+
+changelog:
+	@$(env)
+	@$(python) -m towncrier build --draft --version next
+
+clean:
+	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache tests/.ruff_cache
+	rm -rf .import_linter_cache .hypothesis
+	find supervisor tests $(wildcard bench) -name __pycache__ -type d -prune -exec rm -rf {} +
