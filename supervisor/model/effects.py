@@ -1,0 +1,86 @@
+"""What must be done, as values: the engine returns them and the runtime carries them out."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from msgspec import Struct
+
+from supervisor.model.component import Component, Key
+
+
+class Spawn(Struct, frozen=True):
+    """Start child `generation` of `key`. With `connection`, that socket is its stdin and stdout."""
+
+    key: Key
+    generation: int
+    spec: Component
+    connection: int | None = None
+
+
+class Signal(Struct, frozen=True):
+    """Send a signal to processes of child `generation` of `key`.
+
+    `group`: the leader's process group. `lost`: what outlived the leader outside that group.
+    `tree`: every process of the child, wherever it went.
+    """
+
+    key: Key
+    generation: int
+    signum: int
+    scope: Literal["group", "lost", "tree"] = "group"
+
+
+class Listen(Struct, frozen=True):
+    """Open the listener of `key`."""
+
+    key: Key
+    generation: int
+    spec: Component
+
+
+class Unlisten(Struct, frozen=True):
+    """Close the listener of `key`; report `ListenerClosed`."""
+
+    key: Key
+    generation: int
+
+
+class CloseConnection(Struct, frozen=True):
+    """Refuse an accepted connection: close it."""
+
+    connection: int
+
+
+class Retune(Struct, frozen=True):
+    """The component's output (or another live field) is now as in `spec`."""
+
+    key: Key
+    spec: Component
+
+
+class Forget(Struct, frozen=True):
+    """Nothing refers to `key` any more; free what is kept for it."""
+
+    key: Key
+
+
+class Note(Struct, frozen=True):
+    """Something a person may want to know: for the log and the event feed.
+
+    `kind` is stable for scripts (`started`, `exited`, `sleeping` …), `text` is for people.
+    """
+
+    key: Key | None
+    kind: str
+    level: Literal["debug", "info", "warning", "error"]
+    text: str
+
+
+class End(Struct, frozen=True):
+    """Everything is down: end the process with `code`."""
+
+    code: int
+
+
+Effect = Spawn | Signal | Listen | Unlisten | CloseConnection | Retune | Forget | Note | End

@@ -1,0 +1,214 @@
+"""What can happen: requests of people, facts from the operating system, deadlines, rules.
+
+Component events say nothing about which component they concern; the engine's events do.
+`at` is Unix time throughout, for showing; the time that decides is given to `Engine.handle`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from msgspec import Struct
+
+from supervisor.model.component import Component, Key, Tag
+from supervisor.model.state import Exit
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+# --- requests: they change what is wanted -------------------------------------------------
+
+
+class Start(Struct, frozen=True):
+    """Somebody wants it up. Ends a sleep at once."""
+
+    by: str = ""
+    at: float = 0.0
+
+
+class Stop(Struct, frozen=True):
+    """Somebody wants it down, and kept down."""
+
+    by: str = ""
+    at: float = 0.0
+
+
+class Restart(Struct, frozen=True):
+    """Somebody wants a new child."""
+
+    by: str = ""
+    at: float = 0.0
+
+
+class SendSignal(Struct, frozen=True):
+    """Somebody wants the child's process group to get a signal."""
+
+    signum: int
+
+
+class Reset(Struct, frozen=True):
+    """Forget failures and counted starts; a sleeping component tries again now."""
+
+
+class Remove(Struct, frozen=True):
+    """It is no longer configured: go down and be forgotten."""
+
+
+# --- facts: they change what is -----------------------------------------------------------
+
+
+class Spawned(Struct, frozen=True):
+    """The child of this generation executes its program."""
+
+    generation: int
+    pid: int
+    at: float = 0.0
+
+
+class SpawnFailed(Struct, frozen=True):
+    """There is no child of this generation. `chance` is a random number in [0, 1) for jitter."""
+
+    generation: int
+    exit: Exit
+    chance: float = 0.5
+
+
+class Exited(Struct, frozen=True):
+    """The leader of this generation was reaped; `lost` are its processes that live on."""
+
+    generation: int
+    exit: Exit
+    lost: tuple[int, ...] = ()
+    chance: float = 0.5
+
+
+class TreeChanged(Struct, frozen=True):
+    """After the leader's end: which processes of this generation are left. None: all gone."""
+
+    generation: int
+    lost: tuple[int, ...]
+    chance: float = 0.5
+
+
+class Listening(Struct, frozen=True):
+    """The listener of this generation accepts connections."""
+
+    generation: int
+    at: float = 0.0
+
+
+class ListenFailed(Struct, frozen=True):
+    """The listener of this generation could not be opened, or died."""
+
+    generation: int
+    exit: Exit
+    chance: float = 0.5
+
+
+class ListenerClosed(Struct, frozen=True):
+    """The listener of this generation is closed, as asked."""
+
+    generation: int
+
+
+class DeadlineReached(Struct, frozen=True):
+    """The state's own deadline has come."""
+
+
+# --- rules: what the engine concludes from the neighbours -----------------------------------
+
+
+class Release(Struct, frozen=True):
+    """No gate blocks: start now."""
+
+
+class Lower(Struct, frozen=True):
+    """It should be down and nobody needs it any more. Kill at `now + patience` at the latest."""
+
+    patience: float
+
+
+ComponentEvent = (
+    Start
+    | Stop
+    | Restart
+    | SendSignal
+    | Reset
+    | Remove
+    | Spawned
+    | SpawnFailed
+    | Exited
+    | TreeChanged
+    | Listening
+    | ListenFailed
+    | ListenerClosed
+    | DeadlineReached
+    | Release
+    | Lower
+)
+
+
+# --- the engine's own events --------------------------------------------------------------
+
+
+class Happened(Struct, frozen=True):
+    """A component event, and whom it concerns."""
+
+    key: Key
+    event: ComponentEvent
+
+
+Action = Literal["start", "stop", "restart", "signal", "reset"]
+
+
+class Order(Struct, frozen=True):
+    """A request to all of `keys` together. `by` says who asked."""
+
+    action: Action
+    keys: tuple[Key, ...]
+    by: str = ""
+    at: float = 0.0
+    signum: int = 0
+
+
+class Boot(Struct, frozen=True):
+    """Begin: everything that is enabled becomes wanted, startup components first."""
+
+    at: float = 0.0
+
+
+class Apply(Struct, frozen=True):
+    """Go over to the components of a new plan."""
+
+    components: Sequence[Component]
+    shutdown_timeout: float
+    by: str = ""
+    at: float = 0.0
+
+
+class Accepted(Struct, frozen=True):
+    """A listener accepted connection number `connection` from `peer`."""
+
+    tag: Tag
+    connection: int
+    peer: str = ""
+    at: float = 0.0
+
+
+class Shutdown(Struct, frozen=True):
+    """Bring everything down in order, then end with `code`."""
+
+    by: str = ""
+    code: int = 0
+
+
+class Hurry(Struct, frozen=True):
+    """Somebody is tired of waiting for the shutdown: kill what is left."""
+
+
+class TimePassed(Struct, frozen=True):
+    """One or more deadlines may have come."""
+
+
+EngineEvent = Happened | Order | Boot | Apply | Accepted | Shutdown | Hurry | TimePassed

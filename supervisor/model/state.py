@@ -1,0 +1,153 @@
+"""Where one component is in its life, and why."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from msgspec import Struct
+
+
+class Phase(StrEnum):
+    """Where the machine is. What people see is the `Status` computed from it."""
+
+    STOPPED = "stopped"
+    WAITING = "waiting"
+    """Wanted, and held by a gate: `supervisor.engine.gates` says by which."""
+    STARTING = "starting"
+    """A spawn (or the opening of a listener) is under way."""
+    RUNNING = "running"
+    STOPPING = "stopping"
+    """Signalled, or its leader has ended and the rest of its tree has not."""
+    SLEEPING = "sleeping"
+    """Waits for its deadline after failing."""
+    FINISHED = "finished"
+    LISTENING = "listening"
+
+
+LIVE_PHASES = frozenset({Phase.STARTING, Phase.RUNNING, Phase.STOPPING, Phase.LISTENING})
+"""The phases in which something of a component exists in the operating system."""
+
+
+class Status(StrEnum):
+    """The public word. Source: pies.md section 2.2."""
+
+    STOPPED = "stopped"
+    RUNNING = "running"
+    LISTENER = "listener"
+    SLEEPING = "sleeping"
+    STOPPING = "stopping"
+    FINISHED = "finished"
+
+
+class Exit(Struct, frozen=True, kw_only=True):
+    """How a child, or an attempt to start one, ended.
+
+    Exactly one of `code`, `signal` and `stage` is set. `stage` names the step of a start that
+    failed (`chdir`, `exec`, `user`, `listen` …) and `errno` the system's reason. `at` is Unix
+    time, `lasted` the seconds the child lived, `cpu` its processor seconds, `peak` the largest
+    resident size in bytes of any process it waited for.
+    """
+
+    code: int | None = None
+    signal: int | None = None
+    core: bool = False
+    stage: str | None = None
+    errno: int | None = None
+    message: str = ""
+    at: float = 0.0
+    lasted: float = 0.0
+    cpu: float = 0.0
+    peak: int = 0
+
+    @property
+    def ok(self) -> bool:
+        """True when the child exited with code 0."""
+        return self.code == 0
+
+    @property
+    def status_code(self) -> int:
+        """The exit code a shell would show: 128+n for a signal, 127 for a failed start."""
+        if self.code is not None:
+            return self.code
+        return 127 if self.signal is None else 128 + self.signal
+
+
+class Stage(StrEnum):
+    """Where piesd as a whole is in its life."""
+
+    NEW = "new"
+    STARTUP = "startup"
+    """The startup components run, and nothing else yet."""
+    NORMAL = "normal"
+    STOPPING = "stopping"
+    """Everything but the shutdown components goes down."""
+    LAST = "last"
+    """The shutdown components run."""
+    ENDED = "ended"
+
+
+class Wish(Struct, frozen=True):
+    """Who asked for what last. `by` is empty for the configuration itself, `at` is Unix time."""
+
+    action: str
+    by: str
+    at: float
+
+
+class State(Struct, frozen=True, kw_only=True):
+    """Everything the machine knows about one entity. Times are monotonic seconds unless said.
+
+    `wanted` is what people want, `phase` what is. `generation` numbers the children; reports
+    about another generation are old news. `renew` marks a restart that is under way: go down,
+    then come up again. `removed` marks one that is no longer configured and is forgotten as soon
+    as it is down. `lost` holds the processes that outlived their leader. `starts` holds the times
+    of the latest automatic starts, for the throttle.
+    """
+
+    phase: Phase = Phase.STOPPED
+    wanted: bool = False
+    generation: int = 0
+    pid: int | None = None
+    listener: bool = False
+    """Whether the present generation is a listener and not a process."""
+    deadline: float | None = None
+    since: float = 0.0
+    """When the phase was entered."""
+    born: float = 0.0
+    """When the present child began to run."""
+    started_at: float | None = None
+    """Unix time of the latest start of a child (or of the opening of the listener)."""
+    starts: tuple[float, ...] = ()
+    failures: int = 0
+    """Quick ends in a row; the delay before a restart grows with it."""
+    restarts: int = 0
+    """How often it was started again by us, in all."""
+    kills: int = 0
+    """How often SIGKILL was sent to the present child's tree."""
+    lost: tuple[int, ...] = ()
+    renew: bool = False
+    removed: bool = False
+    lowered: bool = False
+    """The present child was brought down by us, so its end is no failure."""
+    throttled: bool = False
+    """Sleeps because of too many starts, not just for the delay before a restart."""
+    last_exit: Exit | None = None
+    wish: Wish | None = None
+
+    @property
+    def live(self) -> bool:
+        """True while something of it exists in the operating system."""
+        return self.phase in LIVE_PHASES
+
+
+class Block(Struct, frozen=True, kw_only=True):
+    """One gate's answer to "why is it not running?".
+
+    `type` is stable for scripts, `message` is for people, `until` is the monotonic time at which
+    the gate opens by itself, where that is known, `tags` are the components it is about.
+    """
+
+    type: str
+    message: str
+    until: float | None = None
+    tags: tuple[str, ...] = ()
