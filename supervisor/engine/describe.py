@@ -1,0 +1,158 @@
+"""What people see of an entity, computed from its state: nothing of it is stored."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from errno import errorcode
+from signal import Signals
+
+from msgspec import UNSET, UnsetType
+
+from supervisor.engine.gates import GATES, blocked_by
+from supervisor.engine.world import World
+from supervisor.model.component import Component, Key, Output
+from supervisor.model.description import BlockView, Description, ExitView
+from supervisor.model.state import Block, Exit, Phase, State, Status
+
+_STATUS = {
+    Phase.STOPPED: Status.STOPPED,
+    Phase.WAITING: Status.STOPPED,
+    Phase.STARTING: Status.STOPPED,
+    Phase.RUNNING: Status.RUNNING,
+    Phase.STOPPING: Status.STOPPING,
+    Phase.SLEEPING: Status.SLEEPING,
+    Phase.FINISHED: Status.FINISHED,
+    Phase.LISTENING: Status.LISTENER,
+}
+
+
+def status_of(phase: Phase) -> Status:
+    """Return the public word for *phase*. Source: pies.md section 2.2."""
+    return _STATUS[phase]
+
+
+def rfc3339(at: float) -> str:
+    """Return Unix time *at* as people and scripts read it, in UTC to the millisecond."""
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def describe(world: World, key: Key, now: float, wall: float) -> Description:
+    """Return the row of *key*.
+
+    Args:
+        now: monotonic seconds, as the engine was told.
+        wall: Unix time at the same moment.
+    """
+    spec, state = world.specs[key], world.states[key]
+    link = world.links.get(key)
+    tag = link.listener if link else key
+    phase = state.phase
+    up = phase in (Phase.RUNNING, Phase.LISTENING)
+    block = None if up else blocked_by(world, key)
+    return Description(
+        tag=tag,
+        mode="inetd" if link else spec.mode.value,
+        status=_STATUS[phase].value,
+        active=state.wanted,
+        pid=UNSET if state.pid is None else state.pid,
+        url=spec.socket.url if spec.socket else UNSET,
+        wakeup_time=_seconds_until(state, now),
+        argv=spec.argv,
+        command=spec.command,
+        blocked_by=view_block(block, now, wall) if block else None,
+        ready=up,
+        uptime=round(now - state.since, 3) if up else None,
+        started_at=rfc3339(state.started_at) if up and state.started_at is not None else None,
+        restarts=state.restarts,
+        failures=state.failures,
+        last_exit=_view_exit(state.last_exit) if state.last_exit else None,
+        prerequisites=spec.prerequisites,
+        dependents=tuple(world.graph.dependents.get(tag, ())),
+        labels=spec.labels,
+        source=spec.source,
+        user=spec.user,
+        log=_log(spec),
+        generation=state.generation,
+        description=spec.description or UNSET,
+        template=spec.template or UNSET,
+        instance=UNSET if spec.instance is None else spec.instance,
+        wanted=state.wanted,
+        waits_for=_waits_for(state),
+        connections=len(world.connections.get(key, ())) if spec.socket else UNSET,
+        peer=link.peer if link else UNSET,
+        wish=_wish(state),
+    )
+
+
+def why(world: World, key: Key, now: float, wall: float) -> list[tuple[str, BlockView | None]]:
+    """Return every gate with its answer, in the order in which they are asked."""
+    answers = []
+    for gate in GATES:
+        block = gate(world, key)
+        answers.append(
+            (gate.__name__.replace("_", "-"), view_block(block, now, wall) if block else None)
+        )
+    return answers
+
+
+def view_block(block: Block, now: float, wall: float) -> BlockView:
+    """Return *block* with its monotonic time as a date."""
+    until = None if block.until is None else rfc3339(wall + block.until - now)
+    return BlockView(type=block.type, message=block.message, until=until)
+
+
+def _view_exit(last: Exit) -> ExitView:
+    return ExitView(
+        code=UNSET if last.code is None else last.code,
+        signal=UNSET if last.signal is None else signal_name(last.signal),
+        core=True if last.core else UNSET,
+        stage=last.stage or UNSET,
+        errno=UNSET if last.errno is None else _errno_name(last.errno),
+        at=rfc3339(last.at),
+        message=last.message,
+        lasted=round(last.lasted, 3),
+        cpu=round(last.cpu, 3),
+        peak=last.peak,
+    )
+
+
+def signal_name(signum: int) -> str:
+    """Return `SIGTERM` for 15; numbers without a name as `SIG+N`, as pies writes them."""
+    try:
+        return Signals(signum).name
+    except ValueError:
+        return f"SIG+{signum}"
+
+
+def _errno_name(number: int) -> str:
+    return errorcode.get(number, str(number))
+
+
+def _seconds_until(state: State, now: float) -> int | UnsetType:
+    if state.phase is not Phase.SLEEPING or state.deadline is None:
+        return UNSET
+    return max(0, round(state.deadline - now))
+
+
+def _waits_for(state: State) -> tuple[int, ...] | UnsetType:
+    if state.phase is not Phase.STOPPING:
+        return UNSET
+    return ((state.pid,) if state.pid is not None else ()) + state.lost
+
+
+def _wish(state: State) -> dict[str, str] | UnsetType:
+    if state.wish is None:
+        return UNSET
+    return {
+        "action": state.wish.action,
+        "by": state.wish.by,
+        "at": rfc3339(state.wish.at),
+    }
+
+
+def _log(spec: Component) -> dict[str, str]:
+    return {"stdout": _target(spec.stdout), "stderr": _target(spec.stderr)}
+
+
+def _target(output: Output) -> str:
+    return output.path if output.kind == "file" and output.path else output.kind

@@ -1,0 +1,70 @@
+"""What a transition means to a person: one line for the log and the event feed."""
+
+from __future__ import annotations
+
+from supervisor.model.component import Component, Key
+from supervisor.model.effects import Note
+from supervisor.model.events import ComponentEvent, DeadlineReached, ListenFailed, SpawnFailed
+from supervisor.model.state import Exit, Phase, State
+
+
+def note_for(
+    key: Key, spec: Component, old: State, new: State, event: ComponentEvent, now: float
+) -> Note | None:
+    """Return what to tell about the step from *old* to *new*, or None if that is nothing."""
+    if isinstance(event, SpawnFailed | ListenFailed) and new is not old:
+        verb = "start" if isinstance(event, SpawnFailed) else "listen for"
+        text = f"cannot {verb} {key!r}: {event.exit.message}{_outlook(new, now)}"
+        return Note(key, "start-failed", "error", text)
+    if new.kills > old.kills:
+        target = "what is left of it" if new.pid is None else f"PID {new.pid}"
+        return Note(key, "killed", "warning", f"{key!r} did not stop in time: SIGKILL to {target}")
+    if new.phase is old.phase:
+        return None
+    match new.phase:
+        case Phase.RUNNING:
+            return Note(key, "started", "info", f"{key!r} started, PID {new.pid}")
+        case Phase.LISTENING:
+            url = spec.socket.url if spec.socket else ""
+            return Note(key, "listening", "info", f"{key!r} listens on {url}")
+        case Phase.STOPPING if new.lost and not new.lowered:
+            left = ", ".join(str(pid) for pid in new.lost)
+            text = f"{key!r} {_how(new.last_exit)}; its processes {left} are brought down"
+            return Note(key, "exited", "warning", text)
+        case Phase.STOPPING:
+            return Note(key, "stopping", "info", f"{key!r} is stopping")
+        case Phase.WAITING if isinstance(event, DeadlineReached):
+            return Note(key, "retry", "info", f"{key!r} is tried again")
+        case Phase.STOPPED | Phase.FINISHED | Phase.SLEEPING | Phase.WAITING if old.live:
+            return _end(key, spec, old, new, now)
+        case Phase.STOPPED:
+            return Note(key, "stopped", "info", f"{key!r} is stopped")
+        case _:
+            return None
+
+
+def _end(key: Key, spec: Component, old: State, new: State, now: float) -> Note:
+    """Tell that nothing of it is left, and what happens now."""
+    if old.lowered or (old.phase is Phase.STOPPING and old.lost == () and old.pid is None):
+        verb = "stopped" if new.phase is Phase.STOPPED else "is down"
+        return Note(key, "stopped", "info", f"{key!r} {verb}")
+    level = "info" if new.last_exit is not None and new.last_exit.ok else "error"
+    kind = "exited"
+    if new.phase is Phase.FINISHED:
+        kind = "finished"
+    elif new.phase is Phase.SLEEPING and new.throttled:
+        kind = "sleeping"
+    return Note(key, kind, level, f"{key!r} {_how(new.last_exit)}{_outlook(new, now)}")  # type: ignore[arg-type]  # one of two literals
+
+
+def _how(last: Exit | None) -> str:
+    return last.message if last is not None and last.message else "ended"
+
+
+def _outlook(new: State, now: float) -> str:
+    if new.phase is Phase.SLEEPING and new.deadline is not None:
+        wait = new.deadline - now
+        if new.throttled:
+            return f"; it was started too often and sleeps for {wait:.0f} s"
+        return f"; next try in {wait:.1f} s"
+    return ""

@@ -1,0 +1,133 @@
+"""The validated whole, and the difference between two of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Literal, get_type_hints
+
+from msgspec import Struct
+
+from supervisor.engine.graph import Graph
+from supervisor.model.component import LIVE, Component, Mode, Tag
+from supervisor.model.errors import Problem
+from supervisor.model.settings import ControlSettings, DaemonSettings, SourceFile
+
+
+class Plan(Struct, frozen=True, kw_only=True):
+    """A configuration that was found right, in the order in which it was written."""
+
+    components: tuple[Component, ...]
+    daemon: DaemonSettings
+    control: ControlSettings
+    files: tuple[SourceFile, ...]
+    warnings: tuple[Problem, ...] = ()
+
+
+class Change(Struct, frozen=True, kw_only=True):
+    """What going over to a new plan means for one component.
+
+    `keys` are the configuration keys that differ, `dependents` those that go down and come back
+    because of it.
+    """
+
+    tag: Tag
+    action: Literal["none", "live", "restart", "start", "stop"]
+    keys: tuple[str, ...] = ()
+    dependents: tuple[Tag, ...] = ()
+    because: str = ""
+
+
+_FIELDS = tuple(Component.__struct_fields__)
+_LIVE_FIELDS = frozenset(
+    name
+    for name, hint in get_type_hints(Component, include_extras=True).items()
+    if LIVE in getattr(hint, "__metadata__", ())
+)
+_NOT_KEYS = frozenset({"source", "template", "instance"})
+"""Where a component was written is no reason to do anything."""
+
+_KEY_NAMES = {"argv": "command"}
+
+
+def changed_fields(old: Component, new: Component) -> tuple[str, ...]:
+    """Return the names of the fields of `Component` in which the two differ."""
+    return tuple(
+        name
+        for name in _FIELDS
+        if name not in _NOT_KEYS and getattr(old, name) != getattr(new, name)
+    )
+
+
+def needs_new_child(new: Component, fields: Sequence[str]) -> bool:
+    """Return whether a change of these fields takes effect only in a new child.
+
+    The children of an inetd component are made anew for each connection, so of a listener that
+    stays one only the address matters.
+    """
+    if new.mode is Mode.INETD and "mode" not in fields:
+        return "socket" in fields
+    return any(name not in _LIVE_FIELDS for name in fields)
+
+
+def difference(
+    old: Sequence[Component],
+    new: Sequence[Component],
+    is_live: Callable[[Tag], bool],
+) -> tuple[Change, ...]:
+    """Return what going from *old* to *new* means for every component, in *new*'s order.
+
+    Removed components come first. *is_live* tells whether a component has a child or a listener
+    now: one that has none needs no restart, whatever changed.
+    """
+    before = {component.tag: component for component in old}
+    after = {component.tag: component for component in new}
+    graph = Graph({tag: component.prerequisites for tag, component in before.items()})
+    changes = [
+        _with_dependents(
+            Change(tag=tag, action="stop", because="it is no longer configured"), graph, is_live
+        )
+        for tag in before
+        if tag not in after
+    ]
+    for tag, component in after.items():
+        change = _change(before.get(tag), component, is_live)
+        changes.append(_with_dependents(change, graph, is_live))
+    return tuple(changes)
+
+
+def _change(old: Component | None, new: Component, is_live: Callable[[Tag], bool]) -> Change:
+    tag = new.tag
+    if old is None:
+        if not new.enabled:
+            return Change(tag=tag, action="none", because="it is new, and disabled")
+        if new.mode is Mode.SHUTDOWN:
+            return Change(tag=tag, action="none", because="it is new, and runs at the shutdown")
+        if new.mode is Mode.STARTUP:
+            return Change(tag=tag, action="none", because="it is new, and runs at the next start")
+        return Change(tag=tag, action="start", because="it is new")
+    fields = changed_fields(old, new)
+    keys = tuple(dict.fromkeys(_KEY_NAMES.get(name, name.replace("_", "-")) for name in fields))
+    if not fields:
+        return Change(tag=tag, action="none", because="nothing of it changed")
+    if "enabled" in fields:
+        action: Literal["start", "stop"] = "start" if new.enabled else "stop"
+        because = "it is no longer disabled" if new.enabled else "it is disabled now"
+        return Change(tag=tag, action=action, keys=keys, because=because)
+    if not needs_new_child(new, fields):
+        return Change(tag=tag, action="live", keys=keys, because="these take effect at once")
+    if not is_live(tag):
+        return Change(tag=tag, action="live", keys=keys, because="it has no child to replace")
+    return Change(tag=tag, action="restart", keys=keys, because="these need a new child")
+
+
+def _with_dependents(change: Change, graph: Graph, is_live: Callable[[Tag], bool]) -> Change:
+    if change.action not in ("restart", "stop") or change.tag not in graph.index:
+        return change
+    touched = graph.in_order(tag for tag in graph.all_dependents(change.tag) if is_live(tag))
+    return Change(
+        tag=change.tag,
+        action=change.action,
+        keys=change.keys,
+        dependents=tuple(touched),
+        because=change.because,
+    )

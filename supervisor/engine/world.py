@@ -1,0 +1,257 @@
+"""All entities together: their states, and the counts between neighbours that the rules use.
+
+The counts are kept as states change, so that no rule ever looks at all neighbours: with one
+prerequisite of a thousand dependents that would be a thousand times a thousand looks.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from supervisor.engine.graph import Graph
+from supervisor.model.component import Component, Key, Mode, Tag
+from supervisor.model.state import Phase, Stage, State
+
+ONE_RUN = frozenset({Mode.ONCE, Mode.STARTUP, Mode.SHUTDOWN})
+"""The modes whose components run to an end and are then finished."""
+
+
+class Link(Struct, frozen=True):
+    """What makes an entity a connection: its listener, the accepted socket and the client."""
+
+    listener: Tag
+    connection: int
+    peer: str
+
+
+class World:
+    """States by key. Change a state by `put` alone; `dirty` collects whom that concerns."""
+
+    def __init__(self) -> None:
+        self.stage = Stage.NEW
+        self.specs: dict[Key, Component] = {}
+        self.states: dict[Key, State] = {}
+        self.links: dict[Key, Link] = {}
+        self.connections: dict[Tag, dict[Key, None]] = {}
+        self.graph = Graph({})
+        self.dirty: set[Key] = set()
+        self.changed: set[Key] = set()
+        self.live_dependents: dict[Tag, int] = {}
+        self.unmet: dict[Key, int] = {}
+        self.live = 0
+        """How many entities are live now."""
+        self.unstarted = 0
+        """How many startup components are live or waiting."""
+        self._deadlines: list[tuple[float, Key]] = []
+
+    # --- questions
+
+    def ordered(self) -> Iterator[Key]:
+        """Yield every key in the order of the configuration, connections after their listener."""
+        for tag in self.graph.index:
+            if tag in self.states:
+                yield tag
+                yield from self.connections.get(tag, ())
+        for tag, state in self.states.items():
+            # Components that are no longer configured, but not down yet.
+            if tag not in self.graph.index and tag not in self.links and state.removed:
+                yield tag
+                yield from self.connections.get(tag, ())
+
+    def position(self, key: Key) -> tuple[int, int]:
+        """Return the place of *key* in that order."""
+        link = self.links.get(key)
+        tag = link.listener if link else key
+        return (
+            self.graph.index.get(tag, len(self.graph.index)),
+            link.connection + 1 if link else 0,
+        )
+
+    def up(self, tag: Tag) -> bool:
+        """Return whether *tag* is what a dependent needs.
+
+        What runs once has done its work when it has ended with code 0, the rest is up while it
+        runs or listens.
+        """
+        state = self.states.get(tag)
+        if state is None:
+            return False
+        if state.phase is Phase.FINISHED:
+            return state.last_exit is not None and state.last_exit.ok
+        if self.specs[tag].mode in ONE_RUN:
+            return False
+        return state.phase in (Phase.RUNNING, Phase.LISTENING)
+
+    def available(self, tag: Tag) -> bool:
+        """Return whether *tag* is up and going to stay so as far as we know."""
+        if not self.up(tag):
+            return False
+        if self.states[tag].phase is Phase.FINISHED:
+            return not self.states[tag].removed
+        return not self.should_be_down(tag)
+
+    def should_be_down(self, key: Key) -> bool:
+        """Return whether *key*, if it is live, has to go down, for whatever reason."""
+        state = self.states[key]
+        if not state.wanted or state.renew or state.removed or self.unmet.get(key, 0):
+            return True
+        if self.stage in (Stage.STOPPING, Stage.ENDED):
+            return self.specs[key].mode is not Mode.SHUTDOWN or key in self.links
+        link = self.links.get(key)
+        if link is None:
+            return False
+        return link.listener not in self.states or self.should_be_down(link.listener)
+
+    def deadline(self) -> float | None:
+        """Return the earliest deadline of any state, or None."""
+        while self._deadlines:
+            due, key = self._deadlines[0]
+            state = self.states.get(key)
+            if state is not None and state.deadline == due:
+                return due
+            heapq.heappop(self._deadlines)
+        return None
+
+    def due(self, now: float) -> list[Key]:
+        """Return, in the order of their times, whose deadlines have come; each is told once."""
+        found: dict[Key, None] = {}
+        while self._deadlines and self._deadlines[0][0] <= now:
+            due, key = heapq.heappop(self._deadlines)
+            state = self.states.get(key)
+            if state is not None and state.deadline == due:
+                found[key] = None
+        return list(found)
+
+    # --- changes
+
+    def put(self, key: Key, state: State) -> None:
+        """Let *state* be the state of *key*, and bring the counts of its neighbours up to date."""
+        old = self.states.get(key)
+        if old == state:
+            return
+        was_live = old is not None and old.live
+        was_available = old is not None and key not in self.links and self.available(key)
+        was_unstarted = old is not None and self._unstarted(key, old)
+        self.states[key] = state
+        self.dirty.add(key)
+        self.changed.add(key)
+        if state.deadline is not None and (old is None or old.deadline != state.deadline):
+            heapq.heappush(self._deadlines, (state.deadline, key))
+        if state.live != was_live:
+            self._count_live(key, 1 if state.live else -1)
+        self.unstarted += self._unstarted(key, state) - was_unstarted
+        if key not in self.links:
+            self._spread(key, was_available)
+
+    def forget(self, key: Key) -> None:
+        """Drop *key*, which is down, and everything kept for it."""
+        if self.states[key].live:
+            self._count_live(key, -1)
+        self.unstarted -= self._unstarted(key, self.states[key])
+        was_available = key not in self.links and self.available(key)
+        del self.states[key], self.specs[key]
+        self.unmet.pop(key, None)
+        self.dirty.discard(key)
+        self.changed.add(key)
+        link = self.links.pop(key, None)
+        if link is not None:
+            self.connections.get(link.listener, {}).pop(key, None)
+            return
+        if not self.connections.get(key):
+            self.connections.pop(key, None)
+        if was_available:
+            self._count_unmet(key, 1)
+
+    def add(self, key: Key, spec: Component, state: State, link: Link | None = None) -> None:
+        """Add an entity; a component only together with a new graph (`rebuild`)."""
+        self.specs[key] = spec
+        if link is not None:
+            self.links[key] = link
+            self.connections.setdefault(link.listener, {})[key] = None
+        self.unmet[key] = sum(not self.available(tag) for tag in spec.prerequisites)
+        self.put(key, state)
+
+    def rebuild(self) -> None:
+        """Take up the prerequisites of the present specs, in their present order."""
+        components = {
+            key: spec.prerequisites
+            for key, spec in self.specs.items()
+            if key not in self.links and not (key in self.states and self.states[key].removed)
+        }
+        self.graph = Graph(components)
+        for key, link in self.links.items():
+            # A connection needs what its listener needs, also after that has changed.
+            needs = components.get(link.listener, self.specs[key].prerequisites)
+            self.specs[key] = replace(self.specs[key], prerequisites=needs)
+        self.live_dependents = {}
+        self.live = 0
+        for key, state in self.states.items():
+            if state.live:
+                self._count_live(key, 1)
+        self._recount_unmet()
+        self.unstarted = sum(self._unstarted(key, state) for key, state in self.states.items())
+        self.dirty.update(self.states)
+
+    def enter(self, stage: Stage) -> None:
+        """Enter *stage*: everything has to be looked at again."""
+        self.stage = stage
+        self._recount_unmet()
+        self.dirty.update(self.states)
+        self.changed.update(self.states)
+
+    # --- the counts
+
+    def _unstarted(self, key: Key, state: State) -> bool:
+        if self.specs[key].mode is not Mode.STARTUP:
+            return False
+        return state.live or state.phase is Phase.WAITING
+
+    def _count_live(self, key: Key, by: int) -> None:
+        self.live += by
+        for tag in self.specs[key].prerequisites:
+            count = self.live_dependents.get(tag, 0) + by
+            self.live_dependents[tag] = count
+            if not count and tag in self.states:
+                self.dirty.add(tag)
+
+    def _count_unmet(self, tag: Tag, by: int) -> None:
+        """Tell the dependents of *tag* that it became (un)available; go on where that matters."""
+        pending = [(tag, by)]
+        while pending:
+            tag, by = pending.pop()
+            for dependent in self._needing(tag):
+                before = self.available(dependent) if dependent not in self.links else False
+                self.unmet[dependent] += by
+                self.dirty.add(dependent)
+                self.changed.add(dependent)
+                if dependent in self.links:
+                    continue
+                after = self.available(dependent)
+                if after != before:
+                    pending.append((dependent, -1 if after else 1))
+                    self.dirty.update(self.connections.get(dependent, ()))
+
+    def _needing(self, tag: Tag) -> Iterator[Key]:
+        for dependent in self.graph.dependents.get(tag, ()):
+            if dependent in self.states:
+                yield dependent
+                yield from self.connections.get(dependent, ())
+
+    def _spread(self, key: Key, was_available: bool) -> None:
+        """After a change of *key*: let its dependents and connections know what matters to them."""
+        available = self.available(key)
+        if available != was_available:
+            self._count_unmet(key, -1 if available else 1)
+        self.dirty.update(self.connections.get(key, ()))
+
+    def _recount_unmet(self) -> None:
+        """Count what each entity lacks, prerequisites first, as availability passes upwards."""
+        order = sorted(self.states, key=lambda key: self.graph.depth.get(key, 1 << 30))
+        self.unmet = dict.fromkeys(self.states, 0)
+        for key in order:
+            spec = self.specs[key]
+            self.unmet[key] = sum(not self.available(tag) for tag in spec.prerequisites)

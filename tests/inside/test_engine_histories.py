@@ -1,0 +1,220 @@
+"""Random histories hold what must always hold.
+
+`Simulation.check` looks at the invariants after every event; here hypothesis invents the events.
+"""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+from supervisor.engine.engine import Engine
+from supervisor.model.component import Component, InetAddress, Mode, Respawn
+from supervisor.model.effects import End
+from supervisor.model.events import Apply, EngineEvent, Hurry, Shutdown
+from supervisor.model.state import Exit, Phase
+
+from simulation import Simulation
+
+TAGS = [f"c{n}" for n in range(6)]
+EXITS = [Exit(code=0, message="exited with 0"), Exit(code=1, message="exited with 1")]
+
+
+@st.composite
+def plans(draw: st.DrawFn) -> list[Component]:
+    """Draw up to six components whose prerequisites have no cycle."""
+    order = draw(st.permutations(TAGS))
+    size = draw(st.integers(1, len(TAGS)))
+    plan: list[Component] = []
+    for index, tag in enumerate(order[:size]):
+        mode = draw(st.sampled_from([*Mode, Mode.RESPAWN, Mode.RESPAWN]))
+        early = [
+            other.tag
+            for other in plan
+            if (mode is Mode.STARTUP) == (other.mode is Mode.STARTUP)
+            and (mode is Mode.SHUTDOWN) == (other.mode is Mode.SHUTDOWN)
+        ]
+        needs = draw(st.lists(st.sampled_from(early), unique=True, max_size=3)) if early else []
+        plan.append(
+            Component(
+                tag=tag,
+                argv=(draw(st.sampled_from(["a", "b"])),),
+                mode=mode,
+                prerequisites=tuple(needs),
+                enabled=draw(st.integers(0, 5)) > 0,
+                precious=draw(st.booleans()),
+                respawn=Respawn(max=2, window=60, sleep=30, delay=draw(st.sampled_from([0, 2]))),
+                socket=InetAddress(host="::1", port=1000 + index) if mode is Mode.INETD else None,
+            )
+        )
+    return draw(st.permutations(plan))
+
+
+STEPS = st.sampled_from(
+    [
+        *["spawn", "exit", "wake", "order"] * 3,
+        *["fail", "open", "close", "connect", "lose", "clear", "later", "apply", "settle"],
+    ]
+)
+
+
+def one_step(sim: Simulation, data: st.DataObject) -> None:
+    """Let something happen that can happen now."""
+    world = sim.engine.world
+    match data.draw(STEPS):
+        case "spawn" if sim.starting:
+            sim.spawn_one(data.draw(st.integers(0, 5)))
+        case "fail" if sim.starting:
+            sim.spawn_one(data.draw(st.integers(0, 5)), fail=True)
+        case "open" if sim.opening:
+            sim.open_one()
+        case "close" if sim.closing:
+            sim.close_one()
+        case "exit" if sim.children:
+            sim.exit(
+                data.draw(st.sampled_from(list(sim.children))), data.draw(st.sampled_from(EXITS))
+            )
+        case "lose" if sim.children:
+            child = data.draw(st.sampled_from(list(sim.children)))
+            sim.exit(child, data.draw(st.sampled_from(EXITS)), lost=(7777,))
+        case "clear" if sim.orphans:
+            sim.clear(data.draw(st.sampled_from(list(sim.orphans))))
+        case "connect" if sim.listeners:
+            sim.connect(data.draw(st.sampled_from(list(sim.listeners))))
+        case "order" if world.states:
+            action = data.draw(st.sampled_from(["start", "stop", "restart", "reset", "signal"]))
+            keys = data.draw(st.lists(st.sampled_from(list(world.states)), unique=True))
+            sim.order(action, *keys)
+        case "apply":
+            sim.post(Apply(tuple(data.draw(plans())), 5.0))
+        case "later":
+            sim.now += data.draw(st.floats(0, 100))
+        case "wake":
+            sim.wake()
+        case "settle":
+            sim.settle()
+        case _:
+            pass  # What was drawn cannot happen now.
+
+
+@settings(max_examples=150)
+@given(plan=plans(), data=st.data(), length=st.integers(5, 50))
+def test_any_history_keeps_the_invariants_and_ends_when_asked(
+    plan: list[Component], data: st.DataObject, length: int
+) -> None:
+    sim = Simulation(plan).boot()
+    for _ in range(length):
+        one_step(sim, data)
+        if sim.has_ended():
+            return
+    sim.post(Shutdown("me"))
+    begun = sim.now
+    for _ in range(200):
+        sim.settle()
+        if sim.has_ended():
+            break
+        sim.wake()
+    assert sim.ended == 0
+    assert not sim.children
+    assert not sim.starting
+    assert sim.now - begun <= 2 * 5.0 + 2.0 + 5.0
+
+
+@settings(max_examples=100)
+@given(plan=plans(), data=st.data(), length=st.integers(5, 40))
+def test_after_stop_all_everything_is_stopped_or_finished(
+    plan: list[Component], data: st.DataObject, length: int
+) -> None:
+    sim = Simulation(plan).boot()
+    for _ in range(length):
+        one_step(sim, data)
+    sim.settle()
+    sim.order("stop", *sim.engine.world.states)
+    for _ in range(60):
+        sim.settle()
+        if not sim.engine.world.live:
+            break
+        sim.wake()
+    phases = {state.phase for state in sim.engine.world.states.values()}
+    assert phases <= {Phase.STOPPED, Phase.FINISHED}
+    assert not sim.children
+
+
+@settings(max_examples=60)
+@given(plan=plans(), data=st.data(), length=st.integers(5, 40))
+def test_after_start_all_everything_that_can_run_does_and_the_rest_says_why(
+    plan: list[Component], data: st.DataObject, length: int
+) -> None:
+    plan = [replace(component, respawn=Respawn(max=1000)) for component in plan]
+    sim = Simulation(plan).boot()
+    for _ in range(length):
+        one_step(sim, data)
+    sim.order("start", *sim.engine.world.states)
+    for _ in range(50):
+        sim.settle()
+        for child in [
+            c
+            for c in sim.children
+            if sim.engine.world.specs[c[0]].mode in (Mode.ONCE, Mode.STARTUP)
+        ]:
+            sim.exit(child, EXITS[0])
+        if any(state.deadline is not None for state in sim.engine.world.states.values()):
+            sim.wake()
+    up = {Phase.RUNNING, Phase.LISTENING, Phase.FINISHED}
+    for key, state in sim.engine.world.states.items():
+        if sim.engine.world.specs[key].mode is not Mode.SHUTDOWN:
+            assert state.phase in up, f"{key} is {state.phase}"
+
+
+@settings(max_examples=60)
+@given(plan=plans(), data=st.data(), length=st.integers(5, 50))
+def test_the_same_log_of_events_gives_the_same_states(
+    plan: list[Component], data: st.DataObject, length: int
+) -> None:
+    sim = Simulation(plan).boot()
+    times: list[tuple[EngineEvent, float]] = []
+    post = sim.post
+
+    def timed(event: EngineEvent) -> None:
+        times.append((event, sim.now))
+        post(event)
+
+    sim.post = timed  # type: ignore[method-assign]  # to note the time of each event
+    first = list(sim.log)
+    for _ in range(length):
+        one_step(sim, data)
+    again = Engine(shutdown_timeout=5.0)
+    for event in first:
+        again.handle(event, 1000.0)
+    ends = 0
+    for event, now in times:
+        effects = again.handle(event, now)
+        ends += sum(isinstance(effect, End) for effect in effects)
+    assert again.world.states == sim.engine.world.states
+    assert again.revision == sim.engine.revision
+
+
+@settings(max_examples=40)
+@given(plan=plans(), data=st.data())
+def test_a_hurried_shutdown_kills_everything_at_once(
+    plan: list[Component], data: st.DataObject
+) -> None:
+    sim = Simulation(plan).boot()
+    for _ in range(20):
+        one_step(sim, data)
+    if sim.has_ended():
+        return
+    sim.settle()
+    sim.deaf = set(sim.engine.world.states)
+    begun = sim.now
+    sim.post(Shutdown("me"))
+    sim.post(Hurry())
+    sim.settle()
+    sim.post(Hurry())
+    for _ in range(10):
+        sim.settle()
+        if sim.has_ended():
+            break
+        sim.wake()
+    assert sim.has_ended()
+    assert sim.now - begun <= 10.0
