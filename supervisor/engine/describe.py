@@ -7,8 +7,10 @@ from errno import errorcode
 from signal import Signals
 
 from msgspec import UNSET, UnsetType
+from msgspec.structs import replace
 
 from supervisor.engine.gates import GATES, blocked_by
+from supervisor.engine.graph import Graph
 from supervisor.engine.world import World
 from supervisor.model.component import Component, Key, Output
 from supervisor.model.description import BlockView, Description, ExitView
@@ -82,6 +84,44 @@ def describe(world: World, key: Key, now: float, wall: float) -> Description:
         peer=link.peer if link else UNSET,
         wish=_wish(state),
     )
+
+
+class Describer:
+    """Describes again and again, and works only where something has changed.
+
+    Most rows of most listings are of things that are up and stay so. Such a row depends on its own
+    state, specification, neighbours and connections alone; it is kept, and only its uptime is set
+    anew. Why something else is not up depends on others, so that is worked out each time.
+    """
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._rows: dict[Key, tuple[State, Component, Graph, int, Description]] = {}
+
+    def row(self, key: Key, now: float, wall: float) -> Description:
+        """Return what `describe` returns."""
+        world = self._world
+        state, spec = world.states[key], world.specs[key]
+        connections = len(world.connections.get(key, ()))
+        kept = self._rows.get(key)
+        if (
+            kept is not None
+            and kept[0] is state
+            and kept[1] is spec
+            and kept[2] is world.graph
+            and kept[3] == connections
+        ):
+            return replace(kept[4], uptime=round(now - state.since, 3))
+        row = describe(world, key, now, wall)
+        if row.ready:
+            self._rows[key] = (state, spec, world.graph, connections, row)
+        else:
+            self._rows.pop(key, None)
+        return row
+
+    def forget(self, key: Key) -> None:
+        """Free what is kept for *key*."""
+        self._rows.pop(key, None)
 
 
 def why(world: World, key: Key, now: float, wall: float) -> list[tuple[str, BlockView | None]]:

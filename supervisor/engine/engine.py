@@ -7,12 +7,14 @@ from typing import assert_never
 
 from msgspec.structs import replace
 
+from supervisor.engine.describe import Describer
 from supervisor.engine.gates import blocked_by
 from supervisor.engine.machine import step
 from supervisor.engine.notes import note_for
 from supervisor.engine.plan import difference
 from supervisor.engine.world import Link, World
 from supervisor.model.component import Component, Key, Mode, Tag
+from supervisor.model.description import Description
 from supervisor.model.effects import (
     CloseConnection,
     Effect,
@@ -73,6 +75,7 @@ class Engine:
 
     def __init__(self, *, shutdown_timeout: float = 5.0) -> None:
         self.world = World()
+        self._describer = Describer(self.world)
         self.revision = 0
         self.changed: frozenset[Key] = frozenset()
         self._shutdown_timeout = shutdown_timeout
@@ -95,6 +98,10 @@ class Engine:
         """Return the monotonic time at which `TimePassed` is due, or None."""
         times = [self.world.deadline(), self._stage_ends]
         return min((time for time in times if time is not None), default=None)
+
+    def describe(self, key: Key, now: float, wall: float) -> Description:
+        """Return the row of *key* as people and selectors see it; *wall* is Unix time at *now*."""
+        return self._describer.row(key, now, wall)
 
     # --- events
 
@@ -178,6 +185,7 @@ class Engine:
             return
         link = world.links.get(key)
         world.forget(key)
+        self._describer.forget(key)
         self._effects.append(Forget(key))
         if link is None:
             return
@@ -443,12 +451,8 @@ class Engine:
     def _starting_up(self) -> bool:
         """Return whether a startup component runs, or could run."""
         world = self.world
-        if not world.unstarted:
-            return False
         return any(
-            state.live or (state.phase is Phase.WAITING and not world.unmet.get(key, 0))
-            for key, state in world.states.items()
-            if world.specs[key].mode is Mode.STARTUP
+            world.states[tag].live or not world.unmet.get(tag, 0) for tag in world.starting_up()
         )
 
     def _check_required(self) -> None:

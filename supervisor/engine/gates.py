@@ -120,13 +120,7 @@ def startup_first(world: World, key: Key) -> Block | None:
         return None
     if world.stage is Stage.NEW:
         return Block(type="startup", message="piesd has not begun to start components")
-    tags = tuple(
-        tag
-        for tag in world.graph.index
-        if tag in world.states
-        and world.specs[tag].mode is Mode.STARTUP
-        and (world.states[tag].live or world.states[tag].phase is Phase.WAITING)
-    )
+    tags = world.starting_up()
     return Block(type="startup", message=f"startup components come first: {_list(tags)}", tags=tags)
 
 

@@ -44,6 +44,8 @@ class World:
         self.unmet: dict[Key, int] = {}
         self.live = 0
         """How many entities are live now."""
+        self.startup: tuple[Tag, ...] = ()
+        """The startup components."""
         self.unstarted = 0
         """How many startup components are live or waiting."""
         self._deadlines: list[tuple[float, Key]] = []
@@ -105,6 +107,16 @@ class World:
         if link is None:
             return False
         return link.listener not in self.states or self.should_be_down(link.listener)
+
+    def starting_up(self) -> tuple[Tag, ...]:
+        """Return the startup components that run, or wait to."""
+        if not self.unstarted:
+            return ()
+        return tuple(
+            tag
+            for tag in self.startup
+            if tag in self.states and self._unstarted(tag, self.states[tag])
+        )
 
     def deadline(self) -> float | None:
         """Return the earliest deadline of any state, or None."""
@@ -193,6 +205,7 @@ class World:
             if state.live:
                 self._count_live(key, 1)
         self._recount_unmet()
+        self.startup = tuple(tag for tag in components if self.specs[tag].mode is Mode.STARTUP)
         self.unstarted = sum(self._unstarted(key, state) for key, state in self.states.items())
         self.dirty.update(self.states)
 

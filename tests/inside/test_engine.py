@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 from msgspec.structs import replace
+
+from simulation import Simulation
 from supervisor.engine.engine import is_settled
 from supervisor.engine.gates import blocked_by
 from supervisor.engine.plan import difference
@@ -11,8 +13,6 @@ from supervisor.engine.rehearse import rehearse
 from supervisor.model.component import Component, InetAddress, Mode, Output, Respawn, Tag
 from supervisor.model.events import Apply, Hurry, Order, Shutdown
 from supervisor.model.state import Exit, Phase, Stage
-
-from simulation import Simulation
 
 FAILED = Exit(code=3, message="exited with 3")
 DONE = Exit(code=0, message="exited with 0")

@@ -8,93 +8,14 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
-from supervisor.engine.engine import Engine
-from supervisor.model.component import Component, InetAddress, Mode, Respawn
-from supervisor.model.effects import End
-from supervisor.model.events import Apply, EngineEvent, Hurry, Shutdown
-from supervisor.model.state import Exit, Phase
 
+from histories import EXITS, one_step, plans
 from simulation import Simulation
-
-TAGS = [f"c{n}" for n in range(6)]
-EXITS = [Exit(code=0, message="exited with 0"), Exit(code=1, message="exited with 1")]
-
-
-@st.composite
-def plans(draw: st.DrawFn) -> list[Component]:
-    """Draw up to six components whose prerequisites have no cycle."""
-    order = draw(st.permutations(TAGS))
-    size = draw(st.integers(1, len(TAGS)))
-    plan: list[Component] = []
-    for index, tag in enumerate(order[:size]):
-        mode = draw(st.sampled_from([*Mode, Mode.RESPAWN, Mode.RESPAWN]))
-        early = [
-            other.tag
-            for other in plan
-            if (mode is Mode.STARTUP) == (other.mode is Mode.STARTUP)
-            and (mode is Mode.SHUTDOWN) == (other.mode is Mode.SHUTDOWN)
-        ]
-        needs = draw(st.lists(st.sampled_from(early), unique=True, max_size=3)) if early else []
-        plan.append(
-            Component(
-                tag=tag,
-                argv=(draw(st.sampled_from(["a", "b"])),),
-                mode=mode,
-                prerequisites=tuple(needs),
-                enabled=draw(st.integers(0, 5)) > 0,
-                precious=draw(st.booleans()),
-                respawn=Respawn(max=2, window=60, sleep=30, delay=draw(st.sampled_from([0, 2]))),
-                socket=InetAddress(host="::1", port=1000 + index) if mode is Mode.INETD else None,
-            )
-        )
-    return draw(st.permutations(plan))
-
-
-STEPS = st.sampled_from(
-    [
-        *["spawn", "exit", "wake", "order"] * 3,
-        *["fail", "open", "close", "connect", "lose", "clear", "later", "apply", "settle"],
-    ]
-)
-
-
-def one_step(sim: Simulation, data: st.DataObject) -> None:
-    """Let something happen that can happen now."""
-    world = sim.engine.world
-    match data.draw(STEPS):
-        case "spawn" if sim.starting:
-            sim.spawn_one(data.draw(st.integers(0, 5)))
-        case "fail" if sim.starting:
-            sim.spawn_one(data.draw(st.integers(0, 5)), fail=True)
-        case "open" if sim.opening:
-            sim.open_one()
-        case "close" if sim.closing:
-            sim.close_one()
-        case "exit" if sim.children:
-            sim.exit(
-                data.draw(st.sampled_from(list(sim.children))), data.draw(st.sampled_from(EXITS))
-            )
-        case "lose" if sim.children:
-            child = data.draw(st.sampled_from(list(sim.children)))
-            sim.exit(child, data.draw(st.sampled_from(EXITS)), lost=(7777,))
-        case "clear" if sim.orphans:
-            sim.clear(data.draw(st.sampled_from(list(sim.orphans))))
-        case "connect" if sim.listeners:
-            sim.connect(data.draw(st.sampled_from(list(sim.listeners))))
-        case "order" if world.states:
-            action = data.draw(st.sampled_from(["start", "stop", "restart", "reset", "signal"]))
-            keys = data.draw(st.lists(st.sampled_from(list(world.states)), unique=True))
-            sim.order(action, *keys)
-        case "apply":
-            sim.post(Apply(tuple(data.draw(plans())), 5.0))
-        case "later":
-            sim.now += data.draw(st.floats(0, 100))
-        case "wake":
-            sim.wake()
-        case "settle":
-            sim.settle()
-        case _:
-            pass  # What was drawn cannot happen now.
+from supervisor.engine.engine import Engine
+from supervisor.model.component import Component, Mode, Respawn
+from supervisor.model.effects import End
+from supervisor.model.events import EngineEvent, Hurry, Shutdown
+from supervisor.model.state import Phase
 
 
 @settings(max_examples=150)

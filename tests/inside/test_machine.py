@@ -7,6 +7,7 @@ from typing import Self
 
 import pytest
 from msgspec.structs import replace
+
 from supervisor.engine.machine import LISTEN_AGAIN, step
 from supervisor.model.component import Component, InetAddress, Mode, Respawn
 from supervisor.model.effects import Effect, Listen, Signal, Spawn, Unlisten
