@@ -1,0 +1,1 @@
+"""Hide the operating system behind one protocol: processes, users, limits, sockets, the clock."""

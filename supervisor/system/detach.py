@@ -1,0 +1,75 @@
+"""Leave the terminal: the parent waits until the daemon is ready, and tells how it went."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+
+
+class Detached:
+    """The daemon's end of the line to the process that was started by hand."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def ready(self) -> None:
+        """Let the parent end with 0."""
+        self._say(b"+")
+
+    def failed(self, reason: str) -> None:
+        """Let the parent print *reason* and end with another code."""
+        self._say(reason.encode("utf-8", "backslashreplace"))
+
+    def _say(self, word: bytes) -> None:
+        if self._fd < 0:
+            return
+        # A parent that was killed while it waited need not be told.
+        with contextlib.suppress(OSError):
+            os.write(self._fd, word)
+        os.close(self._fd)
+        self._fd = -1
+
+
+def detach(log_path: str) -> Detached:
+    """Go on in a process of its own session, without a terminal; the caller's process ends here.
+
+    Standard input becomes /dev/null, standard output and error append to *log_path*. Call it
+    before there are threads, locks or descriptors that matter.
+
+    Raises:
+        OSError: the log cannot be opened.
+    """
+    log = os.open(
+        log_path,
+        os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW,
+        0o640,
+    )
+    reader, writer = os.pipe()
+    if os.fork():
+        os.close(writer)
+        _wait_and_exit(reader)
+    os.close(reader)
+    os.setsid()
+    if os.fork():
+        os._exit(0)  # A session leader could get a terminal again by opening one.
+    null = os.open(os.devnull, os.O_RDONLY)
+    for target, source in ((0, null), (1, log), (2, log)):
+        os.dup2(source, target)
+    for fd in (null, log):
+        if fd > 2:
+            os.close(fd)
+    return Detached(writer)
+
+
+def _wait_and_exit(reader: int) -> None:
+    """Wait for the daemon's word, print it if it is bad news, and end."""
+    said = b""
+    while block := os.read(reader, 4096):
+        said += block
+    if said == b"+":
+        os._exit(0)
+    reason = said.decode("utf-8", "replace") or "piesd: cannot start; its log tells why"
+    sys.stderr.write(f"{reason}\n")
+    sys.stderr.flush()
+    os._exit(69)

@@ -1,0 +1,271 @@
+"""Carry a launch from its order to its report, whatever of it may block."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import math
+import os
+import signal
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Protocol, TypeVar
+
+import trio
+from msgspec import Struct
+
+from supervisor.model.state import Exit
+from supervisor.system import spawn
+from supervisor.system.environment import child_environment
+from supervisor.system.failures import explain
+from supervisor.system.mounts import Mounts
+from supervisor.system.port import Launch, Launched, LaunchFailed, P, Report
+from supervisor.system.process_setup import ProcessSetup
+from supervisor.system.readiness import Readiness
+from supervisor.system.spawn import CannotSpawn, Failure, Program, Streams, Verdict
+from supervisor.system.trees import MARKER, Forest, Tree
+from supervisor.system.users import Identity, NoIdentity, Users, resolve
+
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+
+
+class Blocking(Protocol):
+    """Runs a job in a worker thread, as `System.blocking` does."""
+
+    async def __call__(self, job: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Return what *job* returns."""
+
+
+class _Task(Struct, frozen=True, kw_only=True):
+    """One launch under way."""
+
+    launch: Launch
+    report: Report
+
+
+class _Pending(Struct, frozen=True, kw_only=True):
+    """A child that was forked and has not said yet whether it executes its program."""
+
+    task: _Task
+    program: Program
+    verdict: Verdict
+    tree: Tree
+
+
+class Launcher:
+    """Starts children and reports each launch exactly once.
+
+    What may hang is kept off the trio thread: names are looked up in a worker thread, and a child
+    whose files are not known to be local is forked and watched instead of waited for.
+
+    Args:
+        blocking: runs a function in a worker thread.
+        wall: returns Unix time.
+    """
+
+    def __init__(
+        self,
+        setup: ProcessSetup,
+        forest: Forest,
+        readiness: Readiness,
+        *,
+        blocking: Blocking,
+        wall: Callable[[], float],
+    ) -> None:
+        self._environ = {k: v for k, v in setup.environ.items() if k != MARKER}
+        self._nofile = setup.nofile
+        self._forest = forest
+        self._readiness = readiness
+        self._blocking = blocking
+        self._wall = wall
+        self._mounts = Mounts()
+        self._users = Users()
+        self._null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+        self._pending: dict[int, _Pending] = {}
+        self._failed: set[int] = set()
+        self.slow_starts = 0
+        """Starts by a worker thread whose child's number is not known yet."""
+        self._send_job, self._jobs = trio.open_memory_channel[
+            tuple[_Task, Callable[[], Awaitable[None]]]
+        ](math.inf)
+        if spawn.FORK_EXEC is None:
+            log.warning("this Python has no fork_exec that we know: starts are slower")
+
+    def dispose(self) -> None:
+        """Free all descriptors."""
+        for pending in self._pending.values():
+            os.close(pending.verdict.fd)
+        self._pending.clear()
+        self._mounts.dispose()
+        self._send_job.close()
+        self._jobs.close()
+        os.close(self._null)
+
+    async def serve(self) -> None:
+        """Do what may block, for ever."""
+        async with trio.open_nursery() as nursery:
+            async for task, job in self._jobs:
+                nursery.start_soon(self._guarded, task, job)
+
+    async def _guarded(self, task: _Task, job: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await job()
+        except Exception as error:
+            log.exception("cannot start %s", task.launch.key)
+            self._fail(task, "fork", errno.EIO, f"fork: {error}")
+
+    def _later(self, task: _Task, job: Callable[[], Awaitable[None]]) -> None:
+        """Have `serve` run *job*."""
+        self._send_job.send_nowait((task, job))
+
+    # --- who
+
+    def launch(self, launch: Launch, report: Report) -> None:
+        """Start a child; see `supervisor.system.port.System.launch`."""
+        task, spec, streams = (
+            _Task(launch=launch, report=report),
+            launch.spec,
+            self._streams(launch),
+        )
+        if spec.user is None and not spec.group:
+            self._start(task, streams, None)
+        elif identity := self._users.cached(spec.user, spec.group, spec.allgroups):
+            self._start(task, streams, identity)
+        elif copies := self._copy(task, streams):
+            self._later(task, partial(self._start_when_known, task, copies))
+
+    def _streams(self, launch: Launch) -> Streams:
+        stdin = launch.stdin
+        if stdin is None:
+            stdin = self._null if launch.spec.nullinput else -1
+        return Streams(stdin, launch.stdout, launch.stderr)
+
+    def _copy(self, task: _Task, streams: Streams) -> Streams | None:
+        """Return descriptors that the caller does not close under us, or report the failure."""
+        try:
+            return spawn.duplicate(streams)
+        except OSError as error:
+            number = error.errno or errno.EMFILE
+            self._fail(task, "fork", number, f"fork: {os.strerror(number)}")
+            return None
+
+    async def _start_when_known(self, task: _Task, streams: Streams) -> None:
+        spec = task.launch.spec
+        try:
+            identity = await self._blocking(resolve, spec.user, spec.group, spec.allgroups)
+        except NoIdentity as error:
+            self._fail(task, error.stage, error.number, error.message)
+        else:
+            self._users.remember(spec.user, spec.group, spec.allgroups, identity)
+            self._start(task, streams, identity)
+        finally:
+            spawn.close_streams(streams)
+
+    # --- what
+
+    def _start(self, task: _Task, streams: Streams, identity: Identity | None) -> None:
+        """Fork the child; what follows depends on whether it may hang."""
+        launch = task.launch
+        environ = child_environment(launch.spec.env, self._environ, identity)
+        environ[MARKER] = self._forest.marker(launch.key, launch.generation)
+        try:
+            program = spawn.make_program(launch.spec, environ, identity)
+            if spawn.FORK_EXEC is None:
+                if copies := self._copy(task, streams):
+                    self._later(task, partial(self._start_slowly, task, program, copies))
+                return
+            vfork = not program.switches and all(map(self._mounts.local, program.places()))
+            pid, verdict = spawn.start(program, streams, vfork=vfork, nofile=self._nofile)
+        except CannotSpawn as error:
+            self._fail(task, error.stage, error.number, error.message)
+            return
+        tree = self._forest.plant(launch.key, launch.generation, pid)
+        self._pending[pid] = _Pending(task=task, program=program, verdict=verdict, tree=tree)
+        if self._decide(pid, may_look=vfork):
+            return
+
+        def ready() -> None:
+            self._decide(pid, may_look=False)
+
+        try:
+            self._readiness.watch(verdict.fd, ready)
+        except OSError as error:
+            # The kernel has no memory for one more watch. The child's end will decide.
+            log.warning("cannot watch the start of %s: %s", launch.key, error)
+
+    def _decide(self, pid: int, *, may_look: bool) -> bool:
+        """Report a launch if its child has spoken. *may_look*: its files are local."""
+        pending = self._pending[pid]
+        verdict = pending.verdict.hear()
+        if verdict is False:
+            return False
+        self._settle(pid)
+        if verdict is True:
+            self._succeed(pending.task, pid)
+            return True
+        assert isinstance(verdict, Failure)
+        self._forest.forget(pending.tree)
+        self._failed.add(pid)
+        if may_look:
+            self._fail(pending.task, *explain(pending.program, verdict))
+        else:
+            job = partial(self._explain_later, pending.task, pending.program, verdict)
+            self._later(pending.task, job)
+        return True
+
+    def _settle(self, pid: int) -> None:
+        pending = self._pending.pop(pid)
+        self._readiness.unwatch(pending.verdict.fd)
+        os.close(pending.verdict.fd)
+
+    async def _explain_later(self, task: _Task, program: Program, failure: Failure) -> None:
+        self._fail(task, *await self._blocking(explain, program, failure))
+
+    async def _start_slowly(self, task: _Task, program: Program, streams: Streams) -> None:
+        """Start by subprocess in a worker thread, for want of a fork_exec."""
+        key, generation = task.launch.key, task.launch.generation
+        self._forest.expect(key, generation)
+        self.slow_starts += 1
+        try:
+            result = await self._blocking(spawn.start_slowly, program, streams, nofile=self._nofile)
+        except CannotSpawn as error:
+            self._fail(task, error.stage, error.number, error.message)
+            return
+        finally:
+            self.slow_starts -= 1
+            self._forest.give_up(key, generation)
+            spawn.close_streams(streams)
+        if isinstance(result, Failure):
+            await self._explain_later(task, program, result)
+            return
+        self._forest.plant(key, generation, result)
+        self._succeed(task, result)
+        # It may have ended already, when nobody knew whose end that was: look again.
+        signal.raise_signal(signal.SIGCHLD)
+
+    # --- reports
+
+    def ended(self, pid: int) -> bool:
+        """Report the launch of a child that was reaped, if that is still to do.
+
+        Returns:
+            True if it never became a program, so that its end is no news.
+        """
+        if pid in self._pending and not self._decide(pid, may_look=False):
+            # Nobody is left to write: something killed it before it said a word.
+            pending = self._pending[pid]
+            self._settle(pid)
+            self._succeed(pending.task, pid)
+        if pid in self._failed:
+            self._failed.discard(pid)
+            return True
+        return False
+
+    def _succeed(self, task: _Task, pid: int) -> None:
+        task.report(Launched(task.launch.key, task.launch.generation, pid))
+
+    def _fail(self, task: _Task, stage: str, number: int, message: str) -> None:
+        exit_ = Exit(stage=stage, errno=number, message=message, at=self._wall())
+        task.report(LaunchFailed(task.launch.key, task.launch.generation, exit_))

@@ -1,0 +1,169 @@
+"""Linux behind the `System` protocol: this ties the parts of the room together."""
+
+from __future__ import annotations
+
+import errno
+import os
+import random
+import secrets
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Literal, TypeVar, assert_never
+
+import trio
+
+from supervisor.model.component import Address, Key
+from supervisor.system.launcher import Launcher
+from supervisor.system.port import Connection, Launch, P, Reaped, Report, TreeReport
+from supervisor.system.process_setup import ProcessSetup, remember_process
+from supervisor.system.proctable import ProcessTable
+from supervisor.system.readiness import Readiness
+from supervisor.system.reaper import Reaper
+from supervisor.system.sockets import Listeners
+from supervisor.system.trees import MARKER, Forest
+
+T = TypeVar("T")
+
+_THREADS = 16
+
+
+class LinuxSystem:
+    """The real operating system. One for each process: it reaps every child there is.
+
+    Args:
+        instance: the name of this piesd, part of the marker.
+        setup: what `prepare_process` returned; without it children get what we have now.
+        boot: tells this life of the instance from others; a random word if not given.
+        children_files: False to do without the kernel's `children` files (for tests).
+    """
+
+    def __init__(
+        self,
+        *,
+        instance: str = "piesd",
+        setup: ProcessSetup | None = None,
+        boot: str | None = None,
+        children_files: bool | None = None,
+    ) -> None:
+        setup = remember_process() if setup is None else setup
+        boot = secrets.token_hex(8) if boot is None else boot
+        self._limiter = trio.CapacityLimiter(_THREADS)
+        self._table = ProcessTable(children_files=children_files)
+        self._forest = Forest(self._table, instance, boot, setup.environ.get(MARKER, ""))
+        self._readiness = Readiness()
+        self._listeners = Listeners()
+        self._launcher = Launcher(
+            setup, self._forest, self._readiness, blocking=self.blocking, wall=self.wall
+        )
+        self._reaper = Reaper(self._forest, self._launcher, self.wall)
+
+    def dispose(self) -> None:
+        """Free all descriptors; children live on. Nothing may be called any more."""
+        self._launcher.dispose()
+        self._readiness.dispose()
+        self._listeners.dispose()
+        self._table.dispose()
+
+    def wall(self) -> float:
+        """Return Unix time in seconds."""
+        return time.time()
+
+    def chance(self) -> float:
+        """Return a random number in [0, 1)."""
+        return random.random()
+
+    # --- processes
+
+    def launch(self, launch: Launch, report: Report) -> None:
+        """Start a child in its own session, with the component's marker in its environment."""
+        self._launcher.launch(launch, report)
+
+    def reap(self) -> list[Reaped | TreeReport]:
+        """Collect every child that has ended (after SIGCHLD), with what is left of its tree."""
+        return self._reaper.reap()
+
+    def signal(
+        self, key: Key, generation: int, signum: int, scope: Literal["group", "lost", "tree"]
+    ) -> int:
+        """Send a signal; return how many got it, where a whole process group counts as one."""
+        tree = self._forest.find(key, generation)
+        if tree is None:
+            return 0
+        match scope:
+            case "group":
+                return self._forest.signal_group(tree, signum)
+            case "lost":
+                return self._forest.signal_lost(tree, signum)
+            case "tree":
+                return self._forest.signal_tree(tree, signum)
+            case _:
+                assert_never(scope)
+
+    def processes(self, key: Key, generation: int) -> tuple[int, ...]:
+        """Return the live processes of that child's tree, the leader first."""
+        tree = self._forest.find(key, generation)
+        if tree is None:
+            return ()
+        return tuple(info.pid for info in self._forest.members(tree))
+
+    # --- descriptors
+
+    def pipe(self) -> tuple[int, int]:
+        """Return a close-on-exec pipe: a non-blocking read end and a blocking write end."""
+        reader, writer = os.pipe2(os.O_CLOEXEC)
+        os.set_blocking(reader, False)
+        return reader, writer
+
+    def read(self, fd: int, most: int) -> bytes | None:
+        """Read what is there: None when there is nothing now, `b""` at the end."""
+        try:
+            return os.read(fd, most)
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            if error.errno in (errno.EIO, errno.ECONNRESET):
+                return b""  # A terminal or a socket whose other end is gone.
+            raise
+
+    def close(self, fd: int) -> None:
+        """Close a descriptor, and stop watching it."""
+        self._readiness.unwatch(fd)
+        os.close(fd)
+
+    def watch(self, fd: int, ready: Callable[[], None]) -> None:
+        """Call *ready* from `serve` whenever *fd* is readable or at its end."""
+        self._readiness.watch(fd, ready)
+
+    def unwatch(self, fd: int) -> None:
+        """Stop watching (no error if it is not watched)."""
+        self._readiness.unwatch(fd)
+
+    async def serve(self) -> None:
+        """Dispatch readiness, and do what a launch has that may block, for ever."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._readiness.serve)
+            nursery.start_soon(self._launcher.serve)
+
+    # --- listeners
+
+    def listen(self, address: Address) -> int:
+        """Open a non-blocking listening stream socket; a stale UNIX socket is replaced."""
+        return self._listeners.listen(address)
+
+    def unlisten(self, fd: int, address: Address) -> None:
+        """Close a listening socket and remove its UNIX path, if it is still ours."""
+        self._readiness.unwatch(fd)
+        self._listeners.unlisten(fd, address)
+
+    def accept(self, fd: int) -> Connection | None:
+        """Accept one connection, or return None when there is none now."""
+        return self._listeners.accept(fd)
+
+    # --- slow things
+
+    async def blocking(self, job: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run *job* in a worker thread; it is not cancelled, but awaited to its end."""
+        return await trio.to_thread.run_sync(
+            partial(job, *args, **kwargs), abandon_on_cancel=False, limiter=self._limiter
+        )

@@ -1,0 +1,98 @@
+"""Keep two piesd of one name apart: the instance lock, and the pid file for everybody else."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+
+from supervisor.model.errors import AlreadyRunning
+
+
+class InstanceLock:
+    """An exclusive lock on DIRECTORY/INSTANCE.lock; the file holds the owner's pid.
+
+    The kernel drops the lock when the owner dies, however it dies.
+    """
+
+    def __init__(self, directory: str, instance: str) -> None:
+        self.path = os.path.join(directory, f"{instance}.lock")
+        self._instance = instance
+        self._fd = -1
+
+    def acquire(self) -> None:
+        """Take the lock, at once or not at all.
+
+        Raises:
+            AlreadyRunning: another process has it.
+            OSError: the file cannot be opened.
+        """
+        while True:
+            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+            fd = os.open(self.path, flags, 0o644)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                owner = os.pread(fd, 32, 0).decode("ascii", "replace").strip()
+                os.close(fd)
+                raise AlreadyRunning(
+                    f"cannot start {self._instance!r}: it is already running"
+                    + (f" as process {owner}" if owner else "")
+                    + f" ({self.path})"
+                ) from None
+            if self._is_current(fd):
+                break
+            os.close(fd)  # Its owner removed it between our open and our lock.
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, b"%d\n" % os.getpid(), 0)
+        self._fd = fd
+
+    def release(self) -> None:
+        """Remove the file and give the lock up; nothing happens if it is not held."""
+        if self._fd < 0:
+            return
+        if self._is_current(self._fd):
+            os.unlink(self.path)
+        os.close(self._fd)
+        self._fd = -1
+
+    def _is_current(self, fd: int) -> bool:
+        try:
+            named = os.stat(self.path, follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        return os.path.samestat(named, os.fstat(fd))
+
+
+class PidFile:
+    """A file with our pid, for scripts. It says nothing about who is alive: the lock does."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def write(self) -> None:
+        """Write the pid; a reader sees the old content or the whole new one.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        temporary = f"{self.path}.{os.getpid()}.tmp"
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
+        fd = os.open(temporary, flags, 0o644)
+        try:
+            try:
+                os.write(fd, b"%d\n" % os.getpid())
+            finally:
+                os.close(fd)
+            os.replace(temporary, self.path)
+        except OSError:
+            os.unlink(temporary)
+            raise
+
+    def remove(self) -> None:
+        """Remove the file if it is still ours."""
+        try:
+            with open(self.path, encoding="ascii") as file:
+                if file.read().strip() == str(os.getpid()):
+                    os.unlink(self.path)
+        except (OSError, UnicodeDecodeError):
+            return  # Gone, or not ours: either way not ours to remove.

@@ -1,0 +1,260 @@
+"""Append to a log file: whole lines, rotation at a size, and no surprise when the disk is full."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import re
+import select
+import stat
+import time
+
+log = logging.getLogger(__name__)
+
+_PATIENCE = 1.0
+"""Seconds to wait for the reader of a pipe before its lines are given up."""
+
+_LOOK_EVERY = 1.0
+"""Seconds between looks whether somebody moved or deleted the file."""
+
+_OWN_STREAM = re.compile(r"/dev/std(out|err)|(?:/dev/fd|/proc/self/fd)/(\d+)")
+
+_FLAGS = (
+    os.O_WRONLY
+    | os.O_APPEND
+    | os.O_CREAT
+    | os.O_CLOEXEC
+    | os.O_NOFOLLOW  # A link in a directory that others may write could lead anywhere.
+    | os.O_NOCTTY
+    | os.O_NONBLOCK  # Opening a FIFO that nobody reads must fail, not wait.
+)
+
+
+class CannotWrite(OSError):
+    """Not everything was written. `written` bytes of what was given are in the file."""
+
+    def __init__(self, error: OSError, written: int) -> None:
+        super().__init__(error.errno, error.strerror, error.filename)
+        self.written = written
+
+
+class LogFile:
+    """One file that one writer appends to. Everything here may block.
+
+    Only a regular file is rotated: PATH becomes PATH.1, that PATH.2 … up to `rotate_keep`; with
+    0 nothing is kept. It is rotated between lines, so that none is torn; only a line that is
+    itself longer than `rotate_size` is cut.
+
+    Args:
+        rotate_size: bytes after which the file is rotated, 0 for never.
+    """
+
+    def __init__(self, path: str, rotate_size: int = 0, rotate_keep: int = 5) -> None:
+        self.path, self.rotate_size, self.rotate_keep = path, rotate_size, rotate_keep
+        self._fd = -1
+        self._regular = False
+        self._size = 0
+        self._line_start = 0
+        """Where the last line begins; equal to the size when that line is complete."""
+        self._looked_at = 0.0
+        self._closed: tuple[int, int, int] | None = None
+        """Device, inode and size of what we closed."""
+
+    def write(self, blocks: list[bytes]) -> int:
+        """Append *blocks*; return how many bytes that were, which is all of them.
+
+        Raises:
+            CannotWrite: the disk is full, the reader of a pipe is gone or asleep, … . Half a line
+                is taken back where that is possible.
+        """
+        data = memoryview(b"".join(blocks))
+        written = 0
+        try:
+            self._open_current()
+            while written < len(data):
+                count = self._fitting(data[written:])
+                if count == 0:
+                    self._rotate()
+                    continue
+                written += self._append(data[written : written + count])
+        except CannotWrite as error:
+            raise CannotWrite(error, written + error.written) from None
+        except OSError as error:
+            raise CannotWrite(error, written) from None
+        return written
+
+    def reopen(self) -> None:
+        """Open the file anew, because somebody has moved it. The next write does it."""
+        self.close()
+
+    def close(self) -> None:
+        """Close it; a later write opens it again."""
+        if self._fd >= 0:
+            if self._regular:
+                status = os.fstat(self._fd)
+                self._closed = (status.st_dev, status.st_ino, self._size)
+            os.close(self._fd)
+            self._fd = -1
+
+    # --- opening
+
+    def _open_current(self) -> None:
+        """Have the file open that the path names now."""
+        now = time.monotonic()
+        if self._fd >= 0 and self._regular and now - self._looked_at >= _LOOK_EVERY:
+            self._looked_at = now
+            try:
+                moved = not os.path.samestat(os.lstat(self.path), os.fstat(self._fd))
+            except OSError:
+                moved = True
+            if moved:
+                self.close()
+        if self._fd < 0:
+            self._open()
+            self._looked_at = now
+
+    def _open(self) -> None:
+        self._fd = _open_patiently(self.path)
+        status = os.fstat(self._fd)
+        # Our own output is never ours to rotate, whatever stands behind it.
+        self._regular = stat.S_ISREG(status.st_mode) and not _OWN_STREAM.fullmatch(self.path)
+        known, self._closed = self._closed, None
+        if known == (status.st_dev, status.st_ino, status.st_size):
+            return  # Nothing has happened to it: a line that we began goes on.
+        self._size = self._line_start = status.st_size if self._regular else 0
+        if self._regular and self._size and not self._ends_a_line():
+            # A predecessor was cut off. Its half line must not become the head of ours.
+            self._size += os.write(self._fd, b"\n")
+            self._line_start = self._size
+
+    def _ends_a_line(self) -> bool:
+        try:
+            fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        except OSError:
+            return True  # We may write it and not read it: then nobody knows.
+        try:
+            return os.pread(fd, 1, self._size - 1) == b"\n"
+        finally:
+            os.close(fd)
+
+    # --- rotating
+
+    def _fitting(self, data: memoryview) -> int:
+        """Return how much of *data* goes into the present file; 0 means: rotate first."""
+        if not self._regular or self.rotate_size <= 0:
+            return len(data)
+        room = self.rotate_size - self._size
+        if len(data) <= room:
+            return len(data)
+        line = bytes(data).find(b"\n") + 1
+        begun = self._size - self._line_start
+        if room > 0:
+            cut = bytes(data[:room]).rfind(b"\n") + 1
+            if cut:
+                return cut
+        if begun == 0 and self._size:
+            return 0
+        # Here a line is already begun in this file, or the file is empty: the line's rest belongs
+        # here too, unless it is longer than a whole file.
+        rest = line or len(data)
+        if begun + rest <= self.rotate_size:
+            return rest
+        return max(min(rest, self.rotate_size - begun), 0)
+
+    def _rotate(self) -> None:
+        """Move the file out of the way; when that is impossible, go on with it."""
+        self.close()
+        try:
+            last = 0
+            while os.path.lexists(f"{self.path}.{last + 1}"):
+                last += 1
+            for number in range(last, 0, -1):
+                if number >= self.rotate_keep:
+                    os.unlink(f"{self.path}.{number}")
+                else:
+                    os.replace(f"{self.path}.{number}", f"{self.path}.{number + 1}")
+            if self.rotate_keep > 0:
+                os.replace(self.path, f"{self.path}.1")
+            else:
+                os.unlink(self.path)
+        except FileNotFoundError:
+            pass  # Somebody else has moved it: that will do.
+        except OSError as error:
+            log.warning("cannot rotate %s: %s; it goes on growing", self.path, error.strerror)
+            self._open()
+            self._size = self._line_start = 0  # Try again after as much again.
+            return
+        self._open()
+
+    # --- writing
+
+    def _append(self, data: memoryview) -> int:
+        """Write all of *data*.
+
+        Raises:
+            CannotWrite: only part of it, whole lines if the file is regular.
+        """
+        done = 0
+        try:
+            while done < len(data):
+                done += self._write_some(data[done:])
+        except OSError as error:
+            done = self._take_back(data, done) if self._regular and done else done
+            self._note(data[:done])
+            raise CannotWrite(error, done) from None
+        self._note(data)
+        return done
+
+    def _write_some(self, data: memoryview) -> int:
+        if self._regular:
+            return os.write(self._fd, data)
+        # A descriptor that we share with others may be in blocking mode, so ask first and write no
+        # more than surely fits.
+        poll = select.poll()
+        poll.register(self._fd, select.POLLOUT)
+        if not poll.poll(_PATIENCE * 1000):
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN), self.path)
+        return os.write(self._fd, data[: select.PIPE_BUF])
+
+    def _note(self, data: memoryview) -> None:
+        end = bytes(data).rfind(b"\n") + 1
+        if end:
+            self._line_start = self._size + end
+        self._size += len(data)
+
+    def _take_back(self, data: memoryview, done: int) -> int:
+        """Remove half a line from the end of the file; return what remains of *data* there."""
+        whole = bytes(data[:done]).rfind(b"\n") + 1
+        try:
+            if os.fstat(self._fd).st_size == self._size + done:  # Nobody else appends to it.
+                os.ftruncate(self._fd, self._size + whole)
+                return whole
+        except OSError:
+            pass  # Then the half line stays.
+        return done
+
+
+def _open_patiently(path: str) -> int:
+    """Open *path* for appending.
+
+    While a child is forked, our limit of open files is for a moment that of the child: "too many
+    open files" is then not true, and a second try finds it so.
+    """
+    for attempt in range(20):
+        try:
+            return _open(path)
+        except OSError as error:
+            if error.errno != errno.EMFILE or attempt == 19:
+                raise
+            time.sleep(0.005)
+    raise AssertionError("unreachable")
+
+
+def _open(path: str) -> int:
+    own = _OWN_STREAM.fullmatch(path)
+    if own is None:
+        return os.open(path, _FLAGS, 0o640)
+    # What stands behind /dev/stdout may be a socket, which cannot be opened, or a file, which
+    # opened anew would be written from its beginning.
+    return os.dup({"out": 1, "err": 2}[own[1]] if own[1] else int(own[2]))

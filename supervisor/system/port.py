@@ -1,0 +1,169 @@
+"""The operating system as the runtime sees it: one protocol, two implementations.
+
+`supervisor.system.linux` is the real one, `tests/fake_system.py` the simulated one; the same
+contract tests run against both. No method here blocks on anything but local memory, unless it
+is `async`. All of them are called from the trio thread only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal, ParamSpec, Protocol, TypeVar
+
+from msgspec import Struct
+
+from supervisor.model.component import Address, Component, Key
+from supervisor.model.state import Exit
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Launch(Struct, frozen=True, kw_only=True):
+    """Everything a spawn needs. The descriptors stay the caller's to close.
+
+    `stdin` is None for /dev/null (`nullinput`) or the daemon's own, as the component says; for a
+    connection it is the socket, which is standard output too (`stdout` is then the same number).
+    """
+
+    key: Key
+    generation: int
+    spec: Component
+    stdin: int | None
+    stdout: int
+    stderr: int
+
+
+class Launched(Struct, frozen=True):
+    """The program of this child is being executed."""
+
+    key: Key
+    generation: int
+    pid: int
+
+
+class LaunchFailed(Struct, frozen=True):
+    """There is no child; `exit.stage`, `exit.errno` and `exit.message` say why."""
+
+    key: Key
+    generation: int
+    exit: Exit
+
+
+class Reaped(Struct, frozen=True):
+    """The leader of a child ended. `lost` are processes of its tree that live on."""
+
+    key: Key
+    generation: int
+    exit: Exit
+    lost: tuple[int, ...]
+
+
+class TreeReport(Struct, frozen=True):
+    """What is left of the tree of a child whose leader has ended; changed since the last report."""
+
+    key: Key
+    generation: int
+    lost: tuple[int, ...]
+
+
+class Connection(Struct, frozen=True):
+    """One accepted connection: its descriptor (blocking, close-on-exec) and who is there."""
+
+    fd: int
+    peer: str
+
+
+class ListenError(Exception):
+    """A listening socket could not be opened. `stage` is `socket`, `bind`, `chmod` … ."""
+
+    def __init__(self, stage: str, error: OSError, message: str) -> None:
+        super().__init__(message)
+        self.stage, self.error, self.message = stage, error, message
+
+
+class System(Protocol):
+    """The operating system. Descriptors are plain numbers so that a fake can invent them."""
+
+    def wall(self) -> float:
+        """Return Unix time in seconds."""
+
+    def chance(self) -> float:
+        """Return a random number in [0, 1)."""
+
+    # --- processes
+
+    def launch(self, launch: Launch, report: Callable[[Launched | LaunchFailed], None]) -> None:
+        """Start a child in its own session, with the component's marker in its environment.
+
+        *report* is called exactly once, before this returns or later. Never waits for a child
+        whose program, directory or user lies on something that may hang.
+        """
+
+    def reap(self) -> list[Reaped | TreeReport]:
+        """Collect every child that has ended (after SIGCHLD), with what is left of its tree.
+
+        A launch that has not been reported yet is reported (by its callback) before its end.
+        """
+
+    def signal(
+        self,
+        key: Key,
+        generation: int,
+        signum: int,
+        scope: Literal["group", "lost", "tree"],
+    ) -> int:
+        """Send a signal, see `supervisor.model.effects.Signal`; return how many got it.
+
+        A process that is gone is no error. A signal never reaches a process of another child.
+        """
+
+    def processes(self, key: Key, generation: int) -> tuple[int, ...]:
+        """Return the live processes of that child's tree, the leader first."""
+
+    # --- descriptors
+
+    def pipe(self) -> tuple[int, int]:
+        """Return a close-on-exec pipe: a non-blocking read end and a blocking write end."""
+
+    def read(self, fd: int, most: int) -> bytes | None:
+        """Read what is there: None when there is nothing now, `b""` at the end."""
+
+    def close(self, fd: int) -> None:
+        """Close a descriptor."""
+
+    def watch(self, fd: int, ready: Callable[[], None]) -> None:
+        """Call *ready* from `serve` whenever *fd* is readable or at its end."""
+
+    def unwatch(self, fd: int) -> None:
+        """Stop watching (no error if it is not watched)."""
+
+    async def serve(self) -> None:
+        """Dispatch readiness for ever; every round is bounded and fair."""
+
+    # --- listeners
+
+    def listen(self, address: Address) -> int:
+        """Open a non-blocking listening stream socket; a stale UNIX socket is replaced.
+
+        Raises:
+            ListenError: with the stage, the error and a message for people.
+        """
+
+    def unlisten(self, fd: int, address: Address) -> None:
+        """Close a listening socket and remove its UNIX path, if it is still ours."""
+
+    def accept(self, fd: int) -> Connection | None:
+        """Accept one connection, or None when there is none now.
+
+        Raises:
+            OSError: EMFILE, ENFILE and the like; the caller pauses.
+        """
+
+    # --- slow things
+
+    async def blocking(self, job: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run *job* where it may block (a worker thread); not cancelled, awaited to its end."""
+
+
+Report = Callable[[Launched | LaunchFailed], None]

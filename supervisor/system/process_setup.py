@@ -1,0 +1,138 @@
+"""Put piesd's own process in order at its start, and remember what its children must get back."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import resource
+import signal
+
+from msgspec import Struct
+
+from supervisor.system.environment import without_internals
+
+_PR_SET_CHILD_SUBREAPER = 36
+_MOST_DESCRIPTORS = 1_048_576
+"""More would only make the tables of the kernel large."""
+
+_PYTHON_IGNORES = frozenset({signal.SIGPIPE, signal.SIGXFSZ})
+"""What CPython ignores for itself; its fork_exec gives children the default back."""
+
+
+class ProcessSetup(Struct, frozen=True, kw_only=True):
+    """What the process was like before we changed it, and what could not be had.
+
+    `environ` is what children start from, `nofile` their limits of open files (soft, hard),
+    `notes` are sentences for the log.
+    """
+
+    environ: dict[str, str]
+    nofile: tuple[int, int]
+    subreaper: bool = False
+    notes: tuple[str, ...] = ()
+
+
+def remember_process() -> ProcessSetup:
+    """Return what this process is like now, and change nothing."""
+    return ProcessSetup(
+        environ=without_internals(os.environ), nofile=resource.getrlimit(resource.RLIMIT_NOFILE)
+    )
+
+
+def prepare_process() -> ProcessSetup:
+    """Make this process fit to supervise. Called once, by the main thread, before trio runs.
+
+    Orphaned descendants become our children; no child inherits an ignored signal, a blocked one,
+    or a descriptor; we may open as many files as the system lets us.
+    """
+    notes: list[str] = []
+    _open_standard_descriptors()
+    close_others_on_exec()
+    reset_signals()
+    before = remember_process()
+    _raise_nofile(before.nofile, notes)
+    subreaper = become_subreaper(notes)
+    return ProcessSetup(
+        environ=before.environ, nofile=before.nofile, subreaper=subreaper, notes=tuple(notes)
+    )
+
+
+def become_subreaper(notes: list[str]) -> bool:
+    """Ask to be the parent of orphaned descendants; add a sentence to *notes* if refused.
+
+    Source: PR_SET_CHILD_SUBREAPER(2const), Linux 3.4.
+    """
+    if os.getpid() == 1:
+        return True  # The first process of a PID namespace is that already.
+    try:
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0:
+            return True
+        reason = os.strerror(ctypes.get_errno())
+    except (OSError, AttributeError) as error:
+        reason = str(error)
+    notes.append(
+        f"cannot become a subreaper: {reason}; "
+        "processes that leave their component's session will outlive it"
+    )
+    return False
+
+
+def reset_signals() -> None:
+    """Block nothing, and ignore nothing in such a way that children inherit it.
+
+    A handler does not survive execve, while "ignored" does; hence a handler that does nothing.
+    """
+    for number in signal.valid_signals():
+        if number in _PYTHON_IGNORES or number in (signal.SIGKILL, signal.SIGSTOP):
+            continue
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, _ignore)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+def _ignore(_number: int, _frame: object) -> None:
+    """Do what SIG_IGN does."""
+
+
+def close_others_on_exec() -> None:
+    """Mark what we inherited beside 0, 1 and 2, so that no child inherits it in turn."""
+    try:
+        names = os.listdir("/proc/self/fd")
+    except OSError:
+        return  # Children close everything themselves too; this is the second net.
+    for name in names:
+        if int(name) > 2:
+            try:
+                os.set_inheritable(int(name), False)
+            except OSError:
+                continue  # It was the descriptor of the listing itself.
+
+
+def _open_standard_descriptors() -> None:
+    """Put /dev/null where 0, 1 or 2 are closed: else a pipe of ours could take the number."""
+    for fd in (0, 1, 2):
+        try:
+            os.fstat(fd)
+        except OSError:
+            opened = os.open("/dev/null", os.O_RDWR)  # It gets the lowest free number: this one.
+            os.set_inheritable(opened, True)
+
+
+def _raise_nofile(limits: tuple[int, int], notes: list[str]) -> None:
+    soft, hard = limits
+    wanted = _MOST_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _MOST_DESCRIPTORS)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    except (OSError, ValueError) as error:
+        notes.append(f"cannot raise the limit of open files from {soft} to {wanted}: {error}")
+
+
+def restore_nofile(setup: ProcessSetup) -> None:
+    """Take back the limit of open files that we came with, for a successor in this process."""
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, setup.nofile)
+    except (OSError, ValueError):
+        return  # The successor lives with ours.

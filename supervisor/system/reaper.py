@@ -1,0 +1,104 @@
+"""Collect the ends of all our children, and find out what each has left behind."""
+
+from __future__ import annotations
+
+import os
+import resource
+from collections.abc import Callable
+
+from supervisor.model.state import Exit
+from supervisor.system.launcher import Launcher
+from supervisor.system.port import Reaped, TreeReport
+from supervisor.system.signals import signal_name
+from supervisor.system.trees import Forest, Tree
+
+_ROUNDS = 4
+"""Looks at the process table in one `reap`, while children keep ending under our eyes."""
+
+_End = tuple[int, int, resource.struct_rusage]
+"""As os.wait4 returns it: pid, status, usage."""
+
+
+class Reaper:
+    """The one place in the process that waits for children."""
+
+    def __init__(self, forest: Forest, launcher: Launcher, wall: Callable[[], float]) -> None:
+        self._forest = forest
+        self._launcher = launcher
+        self._wall = wall
+        self._unclaimed: dict[int, _End] = {}
+        """Ends of children whose number a worker thread has not told us yet."""
+
+    def reap(self) -> list[Reaped | TreeReport]:
+        """Collect what has ended; see `supervisor.system.port.System.reap`."""
+        ended: list[tuple[Tree, Exit]] = []
+        for _ in range(_ROUNDS):
+            # While we look, processes go on forking and ending. The look was true if no child of
+            # ours has ended since that may have left something to one of these trees.
+            if not self._collect(ended) or not self._forest.leaderless():
+                break
+            self._forest.survey()
+        else:
+            self._collect(ended)
+        reports: list[Reaped | TreeReport] = []
+        for tree, exit_ in ended:
+            tree.reported = tree.lost
+            reports.append(Reaped(tree.key, tree.generation, exit_, tree.lost))
+        for tree in self._forest.leaderless():
+            if tree.lost != tree.reported:
+                tree.reported = tree.lost
+                reports.append(TreeReport(tree.key, tree.generation, tree.lost))
+            if not tree.lost:
+                self._forest.forget(tree)
+        return reports
+
+    def _collect(self, ended: list[tuple[Tree, Exit]]) -> bool:
+        """Reap everything; append the leaders to *ended*. True if a leaderless tree changed."""
+        changed = False
+        for end in self._ends():
+            pid, status, usage = end
+            if self._launcher.ended(pid):
+                continue
+            if self._launcher.slow_starts and self._forest.leader_of(pid) is None:
+                self._unclaimed[pid] = end
+            tree, touched = self._forest.end(pid)
+            changed |= touched
+            if tree is not None:
+                ended.append((tree, make_exit(status, usage, self._wall())))
+        return changed
+
+    def _ends(self) -> list[_End]:
+        """Return what has ended, also those whose number we have learnt meanwhile."""
+        known = [pid for pid in self._unclaimed if self._forest.leader_of(pid)]
+        ends = [self._unclaimed.pop(pid) for pid in known]
+        if not self._launcher.slow_starts:
+            self._unclaimed.clear()
+        while True:
+            try:
+                end = os.wait4(-1, os.WNOHANG)
+            except ChildProcessError:
+                return ends
+            if end[0] == 0:
+                return ends
+            ends.append(end)
+
+
+def make_exit(status: int, usage: resource.struct_rusage, at: float) -> Exit:
+    """Return what a wait status and the resource usage say."""
+    code = signum = None
+    core = False
+    if os.WIFSIGNALED(status):
+        signum, core = os.WTERMSIG(status), os.WCOREDUMP(status)
+        message = f"killed by {signal_name(signum)}" + (" (core dumped)" if core else "")
+    else:
+        code = os.waitstatus_to_exitcode(status)
+        message = f"exited with {code}"
+    return Exit(
+        code=code,
+        signal=signum,
+        core=core,
+        message=message,
+        at=at,
+        cpu=usage.ru_utime + usage.ru_stime,
+        peak=usage.ru_maxrss * 1024,
+    )

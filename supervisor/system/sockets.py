@@ -1,0 +1,299 @@
+"""Open, accept on and remove listening sockets, for components and for control."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import stat
+import struct
+from collections.abc import Callable
+from typing import NamedTuple
+
+from supervisor.model.component import Address, InetAddress, UnixAddress
+from supervisor.model.errors import AlreadyRunning, CannotListen
+from supervisor.system.port import Connection, ListenError
+from supervisor.system.users import NoIdentity, find_group, find_user
+
+_BACKLOG = 4096
+_LONGEST_PATH = 107
+"""Bytes of sun_path without the zero at its end, unix(7)."""
+
+_PASSING = frozenset(
+    {
+        errno.ECONNABORTED,
+        errno.EPROTO,
+        errno.EPERM,
+        errno.ENETDOWN,
+        errno.ENOPROTOOPT,
+        errno.EHOSTDOWN,
+        errno.ENONET,
+        errno.EHOSTUNREACH,
+        errno.EOPNOTSUPP,
+        errno.ENETUNREACH,
+    }
+)
+"""Errors of one connection that accept(2) hands to us: that client is gone, others are not."""
+
+
+class _Place(NamedTuple):
+    device: int
+    inode: int
+
+
+class Listeners:
+    """The listening sockets we hold, and which UNIX paths are really ours."""
+
+    def __init__(self) -> None:
+        self._sockets: dict[int, socket.socket] = {}
+        self._places: dict[int, _Place] = {}
+
+    def listen(self, address: Address) -> int:
+        """Open a listener; see `supervisor.system.port.System.listen`.
+
+        Raises:
+            ListenError: with the stage, the error and a message.
+        """
+        opened = open_listener(address)
+        fd = opened.fileno()
+        self._sockets[fd] = opened
+        if isinstance(address, UnixAddress) and (place := _place(address.path)):
+            self._places[fd] = place
+        return fd
+
+    def unlisten(self, fd: int, address: Address) -> None:
+        """Close a listener; remove its path unless somebody has put something else there."""
+        place = self._places.pop(fd, None)
+        opened = self._sockets.pop(fd, None)
+        if opened is not None:
+            opened.close()
+        if isinstance(address, UnixAddress) and place is not None:
+            remove_socket(address.path, place)
+
+    def accept(self, fd: int) -> Connection | None:
+        """Accept one connection, or return None when there is none.
+
+        Raises:
+            OSError: of our own making, as EMFILE.
+        """
+        try:
+            accepted, name = self._sockets[fd].accept()
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            if error.errno in _PASSING:
+                return None
+            raise
+        # accept4 does not pass O_NONBLOCK on: it is blocking, as programs expect their stdin.
+        peer = _peer(accepted, name)
+        return Connection(accepted.detach(), peer)
+
+    def dispose(self) -> None:
+        """Close all of them and leave their paths."""
+        for opened in self._sockets.values():
+            opened.close()
+        self._sockets.clear()
+        self._places.clear()
+
+
+def peer_credentials(connected: socket.socket) -> tuple[int, int, int]:
+    """Return pid, uid and gid of the process at the other end of a UNIX socket.
+
+    Source: SO_PEERCRED in unix(7): as they were when it connected.
+    """
+    data = connected.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    pid, uid, gid = struct.unpack("3i", data)
+    return pid, uid, gid
+
+
+def open_control(address: Address, *, default_mode: int = 0o600) -> socket.socket:
+    """Open a control socket; the directory of a UNIX one is made if it is missing.
+
+    Raises:
+        AlreadyRunning: somebody listens on that UNIX socket.
+        CannotListen: any other reason.
+    """
+    try:
+        if isinstance(address, UnixAddress):
+            make_directory(os.path.dirname(address.path))
+        return open_listener(address, default_mode=default_mode)
+    except ListenError as error:
+        live = isinstance(address, UnixAddress) and error.error.errno == errno.EADDRINUSE
+        kind = AlreadyRunning if live else CannotListen
+        raise kind(f"cannot open the control socket: {error.message}") from error
+    except OSError as error:
+        raise CannotListen(
+            f"cannot open the control socket: mkdir {error.filename}: {error.strerror}"
+        ) from error
+
+
+def closing(control: socket.socket, address: Address) -> Callable[[], None]:
+    """Return what closes *control*, just opened, and removes its path if that is still ours."""
+    place = _place(address.path) if isinstance(address, UnixAddress) else None
+
+    def close() -> None:
+        control.close()
+        if isinstance(address, UnixAddress) and place is not None:
+            remove_socket(address.path, place)
+
+    return close
+
+
+def make_directory(path: str) -> None:
+    """Make *path* and what is missing above it: for ourselves alone, or for all below /run.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    if not path or os.path.isdir(path):
+        return
+    public = os.geteuid() == 0 and os.path.abspath(path).startswith(("/run/", "/var/run/"))
+    make_directory(os.path.dirname(path))
+    try:
+        os.mkdir(path, 0o755 if public else 0o700)
+    except FileExistsError:
+        if not os.path.isdir(path):
+            raise
+
+
+def open_listener(address: Address, *, default_mode: int | None = None) -> socket.socket:
+    """Return a non-blocking, close-on-exec listening socket.
+
+    Raises:
+        ListenError: with the stage, the error and a message.
+    """
+    if isinstance(address, InetAddress):
+        return _open_inet(address)
+    return _open_unix(address, default_mode)
+
+
+def _open_inet(address: InetAddress) -> socket.socket:
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    stage, opened = "socket", None
+    try:
+        opened = socket.socket(family, socket.SOCK_STREAM)
+        opened.setblocking(False)
+        # After a restart the connections of our predecessor must not keep us from the port.
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            # Else [::] would take the port of 0.0.0.0 too, and two components would clash.
+            opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        stage = "bind"
+        opened.bind((address.host, address.port))
+        stage = "listen"
+        opened.listen(_BACKLOG)
+    except (OSError, OverflowError) as error:
+        raise _failed(opened, stage, address, error) from None
+    return opened
+
+
+def _open_unix(address: UnixAddress, default_mode: int | None) -> socket.socket:
+    path, mode = address.path, default_mode if address.mode is None else address.mode
+    stage, opened, place = "bind", None, None
+    try:
+        uid, gid = _owner(address)
+        if len(os.fsencode(path)) > _LONGEST_PATH:
+            raise OSError(errno.ENAMETOOLONG, f"a socket's path has {_LONGEST_PATH} bytes at most")
+        _remove_stale(path)
+        stage = "socket"
+        opened = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        opened.setblocking(False)
+        if mode is not None:
+            # The file gets the mode of the descriptor, less our umask: it is never wider than
+            # asked for. Nobody can connect before `listen` below.
+            os.fchmod(opened.fileno(), mode)
+        stage = "bind"
+        opened.bind(path)
+        place = _place(path)
+        if uid != -1 or gid != -1:
+            stage = "chown"
+            os.chown(path, uid, gid, follow_symlinks=False)
+        if mode is not None:
+            stage = "chmod"
+            os.chmod(path, mode)
+        stage = "listen"
+        opened.listen(_BACKLOG)
+    except NoIdentity as error:
+        reason = error.message.partition(": ")
+        raise _failed(opened, "user", address, OSError(error.number, "".join(reason))) from None
+    except (OSError, ValueError) as error:
+        if place is not None:
+            remove_socket(path, place)
+        raise _failed(opened, stage, address, error) from None
+    return opened
+
+
+def _failed(
+    opened: socket.socket | None, stage: str, address: Address, error: Exception
+) -> ListenError:
+    if opened is not None:
+        opened.close()
+    if not isinstance(error, OSError):
+        error = OSError(errno.EINVAL, str(error))
+    reason = error.strerror or str(error)
+    return ListenError(stage, error, f"{stage} {address.url}: {reason}")
+
+
+def _owner(address: UnixAddress) -> tuple[int, int]:
+    """Return the uid and gid the socket is to have, -1 for what is not said."""
+    uid = -1 if address.user is None else find_user(address.user).pw_uid
+    gid = -1 if address.group is None else find_group(address.group)
+    return uid, gid
+
+
+def _remove_stale(path: str) -> None:
+    """Remove a socket that nobody listens on; say what is in the way otherwise.
+
+    Raises:
+        OSError: EADDRINUSE, or EEXIST for something that is no socket.
+    """
+    try:
+        status = os.lstat(path)
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(status.st_mode):
+        raise OSError(errno.EEXIST, "exists and is not a socket")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            remove_socket(path, _Place(status.st_dev, status.st_ino))
+            return
+        except FileNotFoundError:
+            return
+        except BlockingIOError:
+            pass  # Its backlog is full: somebody is very much there.
+        except OSError as error:
+            raise OSError(errno.EADDRINUSE, f"cannot tell whether it is in use: {error}") from None
+    raise OSError(errno.EADDRINUSE, "is in use by another process")
+
+
+def remove_socket(path: str, place: tuple[int, int]) -> None:
+    """Unlink *path* if it is still the file that *place* (device, inode) means."""
+    if _place(path) == place:
+        try:
+            os.unlink(path)
+        except OSError:
+            return  # The directory is read-only by now, or somebody was faster.
+
+
+def _place(path: str) -> _Place | None:
+    try:
+        status = os.lstat(path)
+    except OSError:
+        return None
+    return _Place(status.st_dev, status.st_ino)
+
+
+def _peer(accepted: socket.socket, name: object) -> str:
+    if accepted.family == socket.AF_UNIX:
+        try:
+            pid, uid, _ = peer_credentials(accepted)
+        except OSError:
+            return ""
+        return f"uid={uid} pid={pid}"
+    if isinstance(name, tuple) and len(name) >= 2:
+        host = f"[{name[0]}]" if ":" in str(name[0]) else name[0]
+        return f"{host}:{name[1]}"
+    return ""

@@ -1,0 +1,290 @@
+"""Know which processes belong to which child, wherever they went, and signal them safely."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+from urllib.parse import quote, unquote
+
+from supervisor.model.component import Key
+from supervisor.system.proctable import (
+    ProcessInfo,
+    ProcessTable,
+    View,
+    descend,
+    read_variable,
+)
+from supervisor.system.signals import send_signal, signal_group
+
+log = logging.getLogger(__name__)
+
+MARKER = "PIESD_MARKER"
+"""The variable that every process of a component carries: a chain of tokens, ours the last."""
+
+_LATELY = 0.05
+"""Seconds a view may be old for signals: processes move, but not that fast."""
+
+
+_ROUNDS = 5
+"""How often we look again because somebody moved, or forked, under our eyes."""
+
+
+class Tree:
+    """The processes of one child. The leader is the process we started.
+
+    `roots` are children of ours that the leader did not take with it: orphans that became ours.
+    `lost` is what was alive at the latest survey, once the leader had ended, and `reported` what
+    the runtime was told of it. `known` maps the processes seen at the latest look to their start
+    times, `sessions` are their sessions and process groups.
+    """
+
+    def __init__(self, key: Key, generation: int, leader: int) -> None:
+        self.key, self.generation, self.leader = key, generation, leader
+        self.led = True
+        self.roots: set[int] = set()
+        self.lost: tuple[int, ...] = ()
+        self.reported: tuple[int, ...] = ()
+        self.known: dict[int, int] = {}
+        self.sessions: set[int] = {leader}
+
+    @property
+    def name(self) -> tuple[Key, int]:
+        """What identifies it."""
+        return self.key, self.generation
+
+
+class Forest:
+    """All trees, and whose each of our children is.
+
+    piesd is a subreaper: when a leader has ended, every topmost process of what it left is a
+    child of ours. One look at our own children, without the living leaders, is then enough to
+    see all that is left of any number of leaders that died together.
+    """
+
+    def __init__(self, table: ProcessTable, instance: str, boot: str, inherited: str = "") -> None:
+        self._table = table
+        self._prefix = f"{quote(instance, safe='')}/{quote(boot, safe='')}/"
+        self._inherited = inherited
+        self._trees: dict[tuple[Key, int], Tree] = {}
+        self._leaders: dict[int, Tree] = {}
+        """Those not reaped yet, undecided starts too."""
+        self._leaderless: dict[tuple[Key, int], Tree] = {}
+        self._expected: set[tuple[Key, int]] = set()
+        self._sessions: dict[int, Tree] = {}
+        self._roots: dict[int, Tree] = {}
+        self._known: dict[int, tuple[int, Tree]] = {}
+        self._aliens: set[int] = set()
+        """Orphans that became our children and belong to nothing we know."""
+        self._own = {0, os.getsid(0), os.getpgrp()}
+
+    # --- growing and felling
+
+    def marker(self, key: Key, generation: int) -> str:
+        """Return the value of `MARKER` for a child: what we inherited, then our own token."""
+        token = f"{self._prefix}{quote(key, safe='')}/{generation}"
+        return f"{self._inherited} {token}".lstrip()
+
+    def expect(self, key: Key, generation: int) -> None:
+        """Note that a tree may be seen before its leader is known, until it is planted."""
+        self._expected.add((key, generation))
+
+    def give_up(self, key: Key, generation: int) -> None:
+        """Note that an expected tree does not come."""
+        self._expected.discard((key, generation))
+
+    def plant(self, key: Key, generation: int, leader: int) -> Tree:
+        """Begin a tree with its *leader*."""
+        tree = Tree(key, generation, leader)
+        self._expected.discard(tree.name)
+        self._aliens.discard(leader)
+        self._trees[tree.name] = tree
+        self._leaders[leader] = self._sessions[leader] = tree
+        return tree
+
+    def find(self, key: Key, generation: int) -> Tree | None:
+        """Return the tree, or None if all of it is gone."""
+        return self._trees.get((key, generation))
+
+    def leader_of(self, pid: int) -> Tree | None:
+        """Return the tree whose living leader *pid* is."""
+        return self._leaders.get(pid)
+
+    def end(self, pid: int) -> tuple[Tree | None, bool]:
+        """Note that our child *pid* was reaped.
+
+        Returns:
+            The tree that it led, and whether what is left of a leaderless tree may have changed.
+        """
+        self._known.pop(pid, None)
+        if tree := self._leaders.pop(pid, None):
+            tree.led = False
+            self._leaderless[tree.name] = tree
+            return tree, True
+        if tree := self._roots.pop(pid, None):
+            tree.roots.discard(pid)
+            return None, not tree.led
+        if pid in self._aliens:
+            self._aliens.discard(pid)
+            return None, False
+        return None, True
+
+    def forget(self, tree: Tree) -> None:
+        """Drop a tree that is gone, or never grew."""
+        self._trees.pop(tree.name, None)
+        self._leaderless.pop(tree.name, None)
+        if self._leaders.get(tree.leader) is tree:
+            del self._leaders[tree.leader]
+        for pid in tree.roots:
+            self._roots.pop(pid, None)
+        self._unlearn(tree)
+
+    def leaderless(self) -> list[Tree]:
+        """Return the trees whose leader has ended."""
+        return list(self._leaderless.values())
+
+    # --- looking
+
+    def survey(self) -> None:
+        """Find out what is alive of every leaderless tree: one look, however many they are."""
+        self._table.spared(self._survey)
+
+    def _survey(self) -> None:
+        view = self._table.view(self._leaders.keys())
+        self._adopt(view)
+        for _ in range(_ROUNDS):
+            for tree in self.leaderless():
+                found = descend(view, sorted(tree.roots))
+                self._learn(tree, found)
+                tree.lost = tuple(pid for pid, info in found.items() if info.alive)
+            view.look_again()
+            if not self._adopt(view):
+                break
+
+    def members(self, tree: Tree, *, fresh: bool = True) -> list[ProcessInfo]:
+        """Return the living processes of *tree*, the leader first."""
+        return self._table.spared(lambda: self._members(tree, fresh))
+
+    def _members(self, tree: Tree, fresh: bool) -> list[ProcessInfo]:
+        view = self._table.view(self._leaders.keys(), max_age=0.0 if fresh else _LATELY)
+        self._adopt(view)
+        roots = [tree.leader] if tree.led else []
+        found = descend(view, roots + sorted(tree.roots))
+        for _ in range(_ROUNDS if fresh else 0):
+            view.look_again()
+            if not self._adopt(view):
+                break
+            found = descend(view, roots + sorted(tree.roots))
+        self._learn(tree, found)
+        return [info for info in found.values() if info.alive]
+
+    def _learn(self, tree: Tree, found: dict[int, ProcessInfo]) -> None:
+        """Remember who was seen: one that hides its marker later is known by its past."""
+        self._unlearn(tree)
+        tree.known = {info.pid: info.started for info in found.values() if info.pid != tree.leader}
+        for pid, started in tree.known.items():
+            self._known[pid] = (started, tree)
+        sessions = {number for info in found.values() for number in (info.session, info.group)}
+        tree.sessions = (sessions - self._own) | {tree.leader}
+        for number in tree.sessions:
+            self._sessions[number] = tree
+
+    def _unlearn(self, tree: Tree) -> None:
+        for pid in tree.known:
+            if pid in self._known and self._known[pid][1] is tree:
+                del self._known[pid]
+        for number in tree.sessions:
+            if self._sessions.get(number) is tree:
+                del self._sessions[number]
+
+    def _adopt(self, view: View) -> bool:
+        """Find the tree of each orphan that has become our child; tell if any has got one."""
+        adopted = False
+        for pid in view.direct:
+            if pid in self._roots or pid in self._aliens or pid in self._leaders:
+                continue
+            info = view.info(pid)
+            if info is None:
+                continue
+            tree = self._owner(info)
+            if tree is not None:
+                tree.roots.add(pid)
+                self._roots[pid] = tree
+                adopted = True
+            elif info.alive:
+                self._aliens.add(pid)
+                log.debug("process %d became ours and belongs to no component", pid)
+        return adopted
+
+    def _owner(self, info: ProcessInfo) -> Tree | None:
+        started, tree = self._known.get(info.pid, (-1, None))
+        if tree is not None and started == info.started:
+            return tree
+        if name := self._marked(info.pid):
+            tree = self._trees.get(name)
+            if tree is None and name not in self._expected:
+                # Its tree was reported gone: it slipped through while it was forking. A component
+                # that is down must have no process.
+                log.warning("killing process %d, a late orphan of %s", info.pid, name[0])
+                send_signal(info, signal.SIGKILL)
+            return tree
+        return self._sessions.get(info.session) or self._sessions.get(info.group)
+
+    def _marked(self, pid: int) -> tuple[Key, int] | None:
+        """Return whose marker *pid* carries, if it is one of ours."""
+        value = read_variable(pid, MARKER.encode())
+        for token in reversed((value or b"").decode("utf-8", "replace").split(" ")):
+            if token.startswith(self._prefix):
+                key, _, generation = token[len(self._prefix) :].partition("/")
+                if generation.isdigit():
+                    return unquote(key), int(generation)
+        return None
+
+    # --- signals
+
+    def signal_group(self, tree: Tree, signum: int) -> int:
+        """Signal the leader's process group; return how many signals that took.
+
+        A group that still has its leader counts as one, because the kernel does not say more.
+        """
+        if not tree.led:
+            return self._signal_members(tree, signum, {tree.leader}, inside=True)
+        if signum != signal.SIGKILL:
+            # What it is going to leave behind shall be known before it can hide.
+            self.members(tree, fresh=False)
+        return int(signal_group(tree.leader, signum))
+
+    def signal_lost(self, tree: Tree, signum: int) -> int:
+        """Signal what outlived the leader, but for its process group; return how many."""
+        if tree.led:
+            return 0
+        return self._signal_members(tree, signum, {tree.leader}, inside=False)
+
+    def signal_tree(self, tree: Tree, signum: int) -> int:
+        """Signal every process, wherever it went; return how many signals that took."""
+        count = 0
+        skipped: set[int] = set()
+        if tree.led:
+            before = self.members(tree, fresh=False)
+            count = int(signal_group(tree.leader, signum))
+            if all(info.group == tree.leader for info in before):
+                return count
+            skipped = {tree.leader}
+        return count + self._signal_members(tree, signum, skipped, inside=False)
+
+    def _signal_members(self, tree: Tree, signum: int, groups: set[int], *, inside: bool) -> int:
+        """Signal the members whose group is in *groups* (`inside`) or is not.
+
+        A kill is repeated until nothing new turns up: a process may fork until it is hit.
+        """
+        hit: set[tuple[int, int]] = set()
+        for _ in range(_ROUNDS if signum == signal.SIGKILL else 1):
+            new = [
+                info
+                for info in self.members(tree)
+                if (info.group in groups) is inside and (info.pid, info.started) not in hit
+            ]
+            if not new:
+                break
+            hit.update((info.pid, info.started) for info in new if send_signal(info, signum))
+        return len(hit)

@@ -1,0 +1,422 @@
+"""The simulated operating system: `System` in memory, the same each time, moved by hand.
+
+A child does what its `Script` says, and by default lives until a signal ends it. Tests make the
+rest happen: `exit`, `write`, `connect`, `decide`. Whenever a child has ended, `on_child` is called,
+as SIGCHLD would be delivered; like a signal handler it must only make a note, and `reap` later.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from typing import Literal, TypeVar
+
+import trio
+from msgspec import Struct
+
+from supervisor.model.component import Address, Key
+from supervisor.model.state import Exit
+from supervisor.system.port import (
+    Connection,
+    Launch,
+    Launched,
+    LaunchFailed,
+    ListenError,
+    P,
+    Reaped,
+    Report,
+    TreeReport,
+)
+
+T = TypeVar("T")
+
+_HARMLESS = frozenset(
+    {
+        signal.SIGCHLD,
+        signal.SIGCONT,
+        signal.SIGURG,
+        signal.SIGWINCH,
+        signal.SIGSTOP,
+        signal.SIGTSTP,
+        signal.SIGTTIN,
+        signal.SIGTTOU,
+    }
+)
+_BATCH = 64
+
+
+class Script(Struct, frozen=True, kw_only=True):
+    """What a program does.
+
+    `fails` is stage, errno and message of a start that does not succeed. With `delayed` the
+    launch is reported when the test calls `decide`, or when the child is reaped. `prints` goes to
+    standard output at the start. `exits` ends it at once with that code; `catches` are signals it
+    answers by exiting with `catch_code`; `ignores` are signals it does not mind. `leaves` processes
+    outlive it outside its process group, which do not mind `left_ignores`, and which keep its
+    output open.
+    """
+
+    fails: tuple[str, int, str] | None = None
+    delayed: bool = False
+    prints: bytes = b""
+    exits: int | None = None
+    ignores: frozenset[int] = frozenset()
+    catches: frozenset[int] = frozenset()
+    catch_code: int = 0
+    leaves: int = 0
+    left_ignores: frozenset[int] = frozenset()
+
+
+class Child:
+    """One simulated child and what it leaves behind."""
+
+    def __init__(self, pid: int, launch: Launch, script: Script, report: Report) -> None:
+        self.pid, self.launch, self.script, self.report = pid, launch, script, report
+        self.decided = False
+        self.alive = True
+        self.reaped = False
+        self.exit: Exit | None = None
+        self.lost: list[int] = []
+        self.reported: tuple[int, ...] = ()
+
+    @property
+    def name(self) -> tuple[Key, int]:
+        return self.launch.key, self.launch.generation
+
+
+class SentSignal(Struct, frozen=True):
+    """One call of `signal`, for assertions."""
+
+    key: Key
+    generation: int
+    signum: int
+    scope: str
+
+
+class _Pipe:
+    def __init__(self) -> None:
+        self.data = bytearray()
+        self.writers: set[object] = set()
+        """Who can write: descriptors of ours, children, what they left."""
+
+
+class FakeSystem:
+    """Implements `supervisor.system.port.System`; everything a test may look at is public.
+
+    `scripts` maps a key or a tag to what its program does. `listen_failures` maps the URL of an
+    address to the error its opening gives. `accept_failures` are raised by the next accepts.
+    """
+
+    def __init__(self) -> None:
+        self.on_child: Callable[[], None] | None = None
+        self.scripts: dict[str, Script] = {}
+        self.default = Script()
+        self.listen_failures: dict[str, ListenError] = {}
+        self.accept_failures: deque[OSError] = deque()
+        self.launches: list[Launch] = []
+        self.signals: list[SentSignal] = []
+        self.children: dict[tuple[Key, int], Child] = {}
+        """Those of which anything is left, by key and generation."""
+        self.listeners: dict[int, Address] = {}
+        self.descriptors: set[int] = set()
+        """Everything open: empty at the end if nothing leaks."""
+        self.epoch = 1_700_000_000.0
+        self.random = 0.5
+        self._next_pid = 1000
+        self._next_fd = 100
+        self._read_ends: dict[int, _Pipe] = {}
+        self._write_ends: dict[int, _Pipe] = {}
+        self._queues: dict[int, deque[Connection]] = {}
+        self._watched: dict[int, Callable[[], None]] = {}
+        self._turn: deque[int] = deque()
+        self._wake: trio.Event | None = None
+
+    # --- what tests do
+
+    def child(self, who: Key | int) -> Child:
+        """Return the living child with this pid, or the newest one of this key."""
+        for child in reversed(self.children.values()):
+            if who in (child.pid, child.launch.key) and not child.reaped:
+                return child
+        raise AssertionError(f"there is no child {who!r}: {list(self.children)}")
+
+    def exit(self, who: Key | int, code: int = 0, *, signum: int | None = None) -> None:
+        """End the leader by itself: with a code, or killed by *signum*."""
+        self._end(self.child(who), code, signum)
+
+    def exit_left(self, who: Key, count: int | None = None) -> None:
+        """End (all, or *count*) processes that the newest child of *who* has left behind."""
+        child = next(c for c in reversed(self.children.values()) if c.launch.key == who)
+        del child.lost[: len(child.lost) if count is None else count]
+        self._left_changed(child)
+
+    def decide(self, who: Key | int) -> None:
+        """Report a delayed launch."""
+        self._decide(self.child(who))
+
+    def write(
+        self, who: Key | int, data: bytes, stream: Literal["stdout", "stderr"] = "stdout"
+    ) -> None:
+        """Have a child print something."""
+        launch = self.child(who).launch
+        pipe = self._write_ends.get(launch.stdout if stream == "stdout" else launch.stderr)
+        pipe = pipe or self._pipe_of(self.child(who), stream)
+        if pipe is not None:
+            pipe.data += data
+            self._awake()
+
+    def connect(self, address: Address, peer: str = "127.0.0.1:4711") -> int:
+        """Knock at a listener; return the number that the connection's descriptor will have."""
+        fd = next(fd for fd, bound in self.listeners.items() if bound == address)
+        connection = Connection(self._new_fd(), peer)
+        self._queues[fd].append(connection)
+        self._awake()
+        return connection.fd
+
+    # --- clock and luck
+
+    def wall(self) -> float:
+        try:
+            return self.epoch + trio.current_time()
+        except RuntimeError:  # Outside of trio time stands still.
+            return self.epoch
+
+    def chance(self) -> float:
+        return self.random
+
+    # --- processes
+
+    def launch(self, launch: Launch, report: Report) -> None:
+        self.launches.append(launch)
+        script = self.scripts.get(launch.key) or self.scripts.get(launch.spec.tag) or self.default
+        self._next_pid += 1
+        child = Child(self._next_pid, launch, script, report)
+        self.children[child.name] = child
+        for stream in ("stdout", "stderr"):
+            fd = launch.stdout if stream == "stdout" else launch.stderr
+            if fd in self._write_ends:
+                self._write_ends[fd].writers.add((child.pid, stream))
+        if not script.delayed:
+            self._decide(child)
+
+    def _decide(self, child: Child) -> None:
+        if child.decided:
+            return
+        child.decided = True
+        key, generation = child.name
+        if child.script.fails is not None:
+            stage, number, message = child.script.fails
+            self._drop_output(child)
+            del self.children[child.name]
+            failed = Exit(stage=stage, errno=number, message=message, at=self.wall())
+            child.report(LaunchFailed(key, generation, failed))
+            return
+        child.report(Launched(key, generation, child.pid))
+        if child.script.prints:
+            self.write(child.pid, child.script.prints)
+        if child.script.exits is not None and child.alive:
+            self._end(child, child.script.exits, None)
+
+    def _end(self, child: Child, code: int, signum: int | None) -> None:
+        assert child.alive, "it has ended already"
+        child.alive = False
+        message = f"exited with {code}"
+        if signum is not None:
+            message = f"killed by {signal.Signals(signum).name}"
+        child.exit = Exit(
+            code=code if signum is None else None, signal=signum, message=message, at=self.wall()
+        )
+        for _ in range(child.script.leaves):
+            self._next_pid += 1
+            child.lost.append(self._next_pid)
+        if not child.lost:
+            self._drop_output(child)
+        self._news()
+
+    def _left_changed(self, child: Child) -> None:
+        if not child.lost:
+            self._drop_output(child)
+        self._news()
+
+    def reap(self) -> list[Reaped | TreeReport]:
+        reports: list[Reaped | TreeReport] = []
+        for child in list(self.children.values()):
+            if child.alive:
+                continue
+            self._decide(child)
+            lost = tuple(child.lost)
+            if not child.reaped:
+                assert child.exit is not None
+                child.reaped = True
+                reports.append(Reaped(*child.name, child.exit, lost))
+            elif lost != child.reported:
+                reports.append(TreeReport(*child.name, lost))
+            child.reported = lost
+            if not lost:
+                self.children.pop(child.name, None)
+        return reports
+
+    def signal(
+        self, key: Key, generation: int, signum: int, scope: Literal["group", "lost", "tree"]
+    ) -> int:
+        self.signals.append(SentSignal(key, generation, signum, scope))
+        child = self.children.get((key, generation))
+        if child is None:
+            return 0
+        count = 0
+        if scope != "lost" and not child.reaped:
+            count += 1
+            if child.alive:
+                self._strike(child, signum)
+        if scope == "tree" or (scope == "lost" and child.reaped):
+            count += len(child.lost)
+            if child.lost and signum not in _HARMLESS | (child.script.left_ignores - {9}):
+                child.lost.clear()
+                self._left_changed(child)
+        return count
+
+    def _strike(self, child: Child, signum: int) -> None:
+        if signum == 0 or signum in _HARMLESS:
+            return
+        if signum != signal.SIGKILL:
+            if signum in child.script.ignores:
+                return
+            if signum in child.script.catches:
+                self._end(child, child.script.catch_code, None)
+                return
+        self._end(child, 0, signum)
+
+    def processes(self, key: Key, generation: int) -> tuple[int, ...]:
+        child = self.children.get((key, generation))
+        if child is None:
+            return ()
+        return (*([child.pid] if child.alive else []), *child.lost)
+
+    def _news(self) -> None:
+        if self.on_child is not None:
+            self.on_child()
+
+    # --- descriptors
+
+    def _new_fd(self) -> int:
+        self._next_fd += 1
+        self.descriptors.add(self._next_fd)
+        return self._next_fd
+
+    def pipe(self) -> tuple[int, int]:
+        pipe, reader, writer = _Pipe(), self._new_fd(), self._new_fd()
+        pipe.writers.add(writer)
+        self._read_ends[reader] = self._write_ends[writer] = pipe
+        return reader, writer
+
+    def read(self, fd: int, most: int) -> bytes | None:
+        pipe = self._read_ends.get(fd)
+        if pipe is None:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        data = bytes(pipe.data[:most])
+        del pipe.data[:most]
+        return data if data or not pipe.writers else None
+
+    def close(self, fd: int) -> None:
+        if fd not in self.descriptors:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        self.unwatch(fd)
+        self.descriptors.discard(fd)
+        self._read_ends.pop(fd, None)
+        pipe = self._write_ends.pop(fd, None)
+        if pipe is not None:
+            pipe.writers.discard(fd)
+            self._awake()
+
+    def _pipe_of(self, child: Child, stream: str) -> _Pipe | None:
+        writer = (child.pid, stream)
+        return next((pipe for pipe in self._pipes() if writer in pipe.writers), None)
+
+    def _drop_output(self, child: Child) -> None:
+        for pipe in self._pipes():
+            pipe.writers -= {(child.pid, "stdout"), (child.pid, "stderr")}
+        self._awake()
+
+    def _pipes(self) -> list[_Pipe]:
+        return [*self._read_ends.values(), *self._write_ends.values()]
+
+    def watch(self, fd: int, ready: Callable[[], None]) -> None:
+        if fd not in self.descriptors:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        if fd not in self._watched:
+            self._turn.append(fd)
+        self._watched[fd] = ready
+        self._awake()
+
+    def unwatch(self, fd: int) -> None:
+        if self._watched.pop(fd, None) is not None:
+            self._turn.remove(fd)
+
+    def _ready(self, fd: int) -> bool:
+        if fd in self._queues:
+            return bool(self._queues[fd]) or bool(self.accept_failures)
+        pipe = self._read_ends.get(fd)
+        return pipe is not None and (bool(pipe.data) or not pipe.writers)
+
+    def dispatch(self) -> int:
+        """Call what is ready now, each once, at most one batch; return how many that were."""
+        ready = [fd for fd in self._turn if self._ready(fd)][:_BATCH]
+        for fd in ready:
+            callback = self._watched.get(fd)
+            if callback is None:
+                continue
+            self._turn.remove(fd)
+            self._turn.append(fd)
+            try:
+                callback()
+            except Exception:  # noqa: BLE001 - as the real one: it loses its watch, nobody else does.
+                self.unwatch(fd)
+        return len(ready)
+
+    async def serve(self) -> None:
+        while True:
+            self._wake = trio.Event()
+            if self.dispatch():
+                await trio.lowlevel.checkpoint()
+            else:
+                await self._wake.wait()
+
+    def _awake(self) -> None:
+        if self._wake is not None:
+            self._wake.set()
+
+    # --- listeners
+
+    def listen(self, address: Address) -> int:
+        if (failure := self.listen_failures.get(address.url)) is not None:
+            raise failure
+        if address in self.listeners.values():
+            error = OSError(errno.EADDRINUSE, "is in use by another process")
+            raise ListenError("bind", error, f"bind {address.url}: {error.strerror}")
+        fd = self._new_fd()
+        self.listeners[fd] = address
+        self._queues[fd] = deque()
+        return fd
+
+    def unlisten(self, fd: int, address: Address) -> None:
+        assert self.listeners.pop(fd) == address
+        for connection in self._queues.pop(fd):
+            self.descriptors.discard(connection.fd)
+        self.close(fd)
+
+    def accept(self, fd: int) -> Connection | None:
+        if self.accept_failures:
+            raise self.accept_failures.popleft()
+        queue = self._queues[fd]
+        return queue.popleft() if queue else None
+
+    # --- slow things
+
+    async def blocking(self, job: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run *job* right here: a thread would look like idleness to a virtual clock."""
+        await trio.lowlevel.checkpoint()
+        return partial(job, *args, **kwargs)()

@@ -1,0 +1,392 @@
+"""Log files: no line lost or torn, whatever happens to the file and the disk."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import itertools
+import os
+import stat
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from supervisor.system import logfile
+from supervisor.system.logfile import CannotWrite, LogFile
+
+pytestmark = pytest.mark.real
+
+
+def lines(first: int, count: int) -> bytes:
+    return b"".join(b"line %06d\n" % n for n in range(first, first + count))
+
+
+def rotated(path: Path) -> list[Path]:
+    """Return the files of a log, the oldest first."""
+    numbered = sorted(
+        (p for p in path.parent.glob(path.name + ".*")), key=lambda p: -int(p.suffix[1:])
+    )
+    return [*numbered, path]
+
+
+def test_blocks_are_appended_to_what_is_there(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    path.write_bytes(b"before\n")
+    log = LogFile(str(path))
+    assert log.write([b"a\n", b"b\n"]) == 4
+    assert log.write([]) == 0
+    log.close()
+    log.write([b"c\n"])
+    log.close()
+    assert path.read_bytes() == b"before\na\nb\nc\n"
+
+
+def test_a_new_file_is_for_its_owner_and_group(tmp_path: Path) -> None:
+    log = LogFile(str(tmp_path / "log"))
+    before = os.umask(0)
+    try:
+        log.write([b"a\n"])
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "log").stat().st_mode) == 0o640
+    assert not os.get_inheritable(log._fd)
+    log.close()
+
+
+def test_rotation_keeps_so_many_files_of_that_size_and_tears_no_line(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    log = LogFile(str(path), rotate_size=100, rotate_keep=3)
+    for n in range(20):
+        log.write([lines(n * 3, 3)])
+    log.close()
+    files = rotated(path)
+    assert [p.name for p in files] == ["log.3", "log.2", "log.1", "log"]
+    text = b"".join(p.read_bytes() for p in files)
+    assert text == lines(60 - text.count(b"\n"), text.count(b"\n"))
+    for file in files:
+        assert file.stat().st_size <= 100
+        assert file.read_bytes().endswith(b"\n")
+
+
+def test_one_large_write_is_spread_over_the_files(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    log = LogFile(str(path), rotate_size=100, rotate_keep=50)
+    assert log.write([lines(0, 100)]) == 1200
+    log.close()
+    assert b"".join(p.read_bytes() for p in rotated(path)) == lines(0, 100)
+    assert all(p.stat().st_size <= 100 for p in rotated(path))
+
+
+def test_to_keep_nothing_is_to_begin_anew(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    log = LogFile(str(path), rotate_size=100, rotate_keep=0)
+    log.write([lines(0, 8)])
+    log.write([lines(8, 8)])
+    log.close()
+    assert os.listdir(tmp_path) == ["log"]
+    assert path.read_bytes() == lines(8, 8)
+
+
+def test_a_smaller_number_to_keep_removes_the_older_ones(tmp_path: Path) -> None:
+    for number in range(1, 6):
+        (tmp_path / f"log.{number}").write_text(f"{number}\n")
+    (tmp_path / "log").write_text("0\n")
+    log = LogFile(str(tmp_path / "log"), rotate_size=2, rotate_keep=2)
+    log.write([b"a\n"])
+    log.close()
+    assert {p.name: p.read_text() for p in tmp_path.iterdir()} == {
+        "log": "a\n",
+        "log.1": "0\n",
+        "log.2": "1\n",
+    }
+
+
+def test_only_a_line_longer_than_a_file_is_cut(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    log = LogFile(str(path), rotate_size=100, rotate_keep=50)
+    log.write([b"a\n", b"x" * 250 + b"\n", b"b\n"])
+    log.close()
+    assert b"".join(p.read_bytes() for p in rotated(path)) == b"a\n" + b"x" * 250 + b"\nb\n"
+    assert all(p.stat().st_size <= 200 for p in rotated(path))
+
+
+def test_the_rest_of_a_begun_line_follows_it_into_its_file(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    log = LogFile(str(path), rotate_size=100, rotate_keep=5)
+    log.write([b"x" * 90])
+    log.write([b"y" * 9 + b"\n" + b"next\n"])
+    log.write([b"z" * 60, b"z" * 39 + b"\n"])
+    log.close()
+    assert [p.read_bytes() for p in rotated(path)] == [
+        b"x" * 90 + b"y" * 9 + b"\n",
+        b"next\n",
+        b"z" * 99 + b"\n",
+    ]
+
+
+@given(
+    blocks=st.lists(st.lists(st.text("ab\n", max_size=30), max_size=5), max_size=20),
+    size=st.integers(1, 60),
+    again=st.lists(st.booleans(), min_size=20, max_size=20),
+)
+def test_nothing_is_lost_whatever_the_pieces(
+    blocks: list[list[str]], size: int, again: list[bool], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.mktemp("log") / "log"
+    log = LogFile(str(path), rotate_size=size, rotate_keep=10_000)
+    written = b""
+    for block, reopen in zip(blocks, again, strict=False):
+        data = [piece.encode() for piece in block]
+        assert log.write(data) == len(b"".join(data))
+        written += b"".join(data)
+        if reopen:
+            log.reopen()
+    log.close()
+    files = [p.read_bytes() for p in rotated(path) if p.exists()]
+    assert b"".join(files) == written
+    for before, after in itertools.pairwise(files):
+        if not before.endswith(b"\n"):
+            torn = before.split(b"\n")[-1] + after.split(b"\n")[0]
+            assert len(torn) >= size
+        assert len(before) <= 2 * size
+
+
+def test_a_reader_during_rotation_never_sees_a_file_end_in_half_a_line(tmp_path: Path) -> None:
+    path, count = tmp_path / "log", 2000
+    log = LogFile(str(path), rotate_size=500, rotate_keep=1000)
+    log.write([lines(0, 1)])
+    files: list[bytes] = []
+    reading, done = threading.Event(), threading.Event()
+
+    def is_current(fd: int) -> bool:
+        try:
+            return os.path.samestat(os.stat(path), os.fstat(fd))
+        except FileNotFoundError:
+            return False
+
+    def follow() -> None:
+        while not done.is_set():
+            try:
+                file = path.open("rb")
+            except FileNotFoundError:
+                continue  # Just between the move of the old one and the birth of the new.
+            with file:
+                reading.set()
+                data = b""
+                while is_current(file.fileno()) and not done.is_set():
+                    data += file.read()
+                files.append(data + file.read())
+
+    reader = threading.Thread(target=follow)
+    reader.start()
+    assert reading.wait(30)
+    for n in range(1, count):
+        log.write([lines(n, 1)])
+    log.close()
+    done.set()
+    reader.join(30)
+    for data in files:
+        first = int(data.split()[1]) if data else 0
+        assert data == lines(first, data.count(b"\n"))
+    assert len(files) > 1
+    assert b"".join(p.read_bytes() for p in rotated(path)) == lines(0, count)
+
+
+def test_a_file_that_was_moved_or_deleted_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logfile, "_LOOK_EVERY", 0.0)
+    path = tmp_path / "log"
+    log = LogFile(str(path))
+    log.write([b"a\n"])
+    path.rename(tmp_path / "moved")
+    log.write([b"b\n"])
+    path.unlink()
+    log.write([b"c\n"])
+    log.close()
+    assert (tmp_path / "moved").read_bytes() == b"a\n"
+    assert path.read_bytes() == b"c\n"
+
+
+def test_reopen_goes_on_with_the_file_that_has_the_name_now(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    log = LogFile(str(path))
+    log.write([b"a\n"])
+    path.rename(tmp_path / "moved")
+    log.write([b"b\n"])
+    log.reopen()
+    log.write([b"c\n"])
+    log.close()
+    assert (tmp_path / "moved").read_bytes() == b"a\nb\n"
+    assert path.read_bytes() == b"c\n"
+
+
+def test_a_half_line_of_a_predecessor_is_ended_first(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    path.write_bytes(b"half a li")
+    log = LogFile(str(path))
+    log.write([b"whole\n"])
+    log.close()
+    assert path.read_bytes() == b"half a li\nwhole\n"
+
+
+def test_a_half_line_of_our_own_goes_on_after_a_reopen(tmp_path: Path) -> None:
+    log = LogFile(str(tmp_path / "log"))
+    log.write([b"half "])
+    log.reopen()
+    log.write([b"line\n"])
+    log.close()
+    assert (tmp_path / "log").read_bytes() == b"half line\n"
+
+
+def test_a_link_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "log").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(CannotWrite) as caught:
+        LogFile(str(tmp_path / "log")).write([b"a\n"])
+    assert (caught.value.errno, caught.value.written) == (errno.ELOOP, 0)
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_a_rotation_that_is_impossible_lets_the_file_grow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def replace(_from: str, _to: str) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    path = tmp_path / "log"
+    log = LogFile(str(path), rotate_size=100)
+    monkeypatch.setattr(os, "replace", replace)
+    for n in range(30):
+        assert log.write([lines(n, 1)]) == 12
+    log.close()
+    assert path.read_bytes() == lines(0, 30)
+    assert "cannot rotate" in caplog.text
+    assert len(caplog.records) < 6
+
+
+def test_a_fifo_without_a_reader_is_an_error_and_no_wait(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(CannotWrite) as caught:
+        LogFile(str(tmp_path / "fifo")).write([b"a\n"])
+    assert caught.value.errno == errno.ENXIO
+
+
+def test_a_fifo_is_never_rotated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logfile, "_PATIENCE", 0.0)
+    os.mkfifo(tmp_path / "fifo")
+    reader = os.open(tmp_path / "fifo", os.O_RDONLY | os.O_NONBLOCK)
+    log = LogFile(str(tmp_path / "fifo"), rotate_size=10)
+    assert log.write([lines(0, 10)]) == 120
+    assert os.read(reader, 1000) == lines(0, 10)
+    assert os.listdir(tmp_path) == ["fifo"]
+    # A reader that sleeps costs lines, counted, and after a bounded time.
+    with pytest.raises(CannotWrite) as caught:
+        log.write([b"x" * 1_000_000])
+    assert caught.value.errno == errno.EAGAIN
+    assert 0 < caught.value.written < 1_000_000
+    assert len(os.read(reader, 1_000_000)) == caught.value.written
+    os.close(reader)
+    with pytest.raises(CannotWrite) as caught:
+        log.write([b"a\n"])
+    assert caught.value.errno == errno.EPIPE
+    log.close()
+
+
+@pytest.mark.parametrize("name", ["/dev/fd/{}", "/proc/self/fd/{}"])
+def test_our_own_stream_is_shared_and_never_rotated(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "out"
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT)
+    os.write(fd, b"before\n")
+    log = LogFile(name.format(fd), rotate_size=10)
+    log.write([lines(0, 5)])
+    os.write(fd, b"after\n")
+    log.write([lines(5, 1)])
+    log.close()
+    os.close(fd)
+    assert os.listdir(tmp_path) == ["out"]
+    assert path.read_bytes() == b"before\n" + lines(0, 5) + b"after\n" + lines(5, 1)
+
+
+def test_standard_output_is_written_even_where_it_is_a_socket(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    log = LogFile("/dev/stdout", rotate_size=1)
+    log.write([b"hello\n"])
+    log.close()
+    log = LogFile("/dev/stderr", rotate_size=1)
+    log.write([b"oh\n"])
+    log.close()
+    assert capfd.readouterr() == ("hello\n", "oh\n")
+
+
+def test_a_moment_without_descriptors_is_waited_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, calls = os.open, []
+
+    def scarce(path: str, flags: int, mode: int = 0o777) -> int:
+        calls.append(path)
+        if len(calls) < 3:
+            raise OSError(errno.EMFILE, "Too many open files")
+        return real(path, flags, mode)
+
+    monkeypatch.setattr(os, "open", scarce)
+    log = LogFile(str(tmp_path / "log"))
+    assert log.write([b"a\n"]) == 2
+    log.close()
+
+
+# --- a full disk
+
+
+@pytest.fixture
+def tiny_disk(tmp_path: Path) -> Iterator[Path]:
+    if os.geteuid() != 0:
+        pytest.skip("only root may mount a tiny disk")
+    place = tmp_path / "tiny"
+    place.mkdir()
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.mount(b"none", bytes(place), b"tmpfs", 0, b"size=64k") != 0:
+        pytest.skip(f"cannot mount: {os.strerror(ctypes.get_errno())}")
+    yield place
+    libc.umount2(bytes(place), 2)
+
+
+@pytest.mark.root
+def test_a_full_disk_costs_lines_that_are_counted_and_tears_none(tiny_disk: Path) -> None:
+    path = tiny_disk / "log"
+    log = LogFile(str(path))
+    data = lines(0, 10_000)  # 120,000 bytes for 64 KiB.
+    with pytest.raises(CannotWrite) as caught:
+        log.write([data])
+    assert caught.value.errno == errno.ENOSPC
+    written = caught.value.written
+    assert 0 < written < len(data)
+    assert path.read_bytes() == data[:written]
+    assert data[:written].endswith(b"\n")
+    # Still full, and still nothing torn.
+    with pytest.raises(CannotWrite):
+        log.write([b"x" * 100_000 + b"\n"])
+    # Somebody makes room: it goes on by itself, on a line of its own.
+    os.truncate(path, 12)
+    log.write([lines(7, 1)])
+    log.close()
+    assert path.read_bytes() == lines(0, 1) + lines(7, 1)
+
+
+@pytest.mark.root
+def test_a_full_disk_in_the_middle_of_a_rotation_loses_only_what_does_not_fit(
+    tiny_disk: Path,
+) -> None:
+    log = LogFile(str(tiny_disk / "log"), rotate_size=10_000, rotate_keep=100)
+    data = lines(0, 10_000)
+    with pytest.raises(CannotWrite) as caught:
+        log.write([data])
+    log.close()
+    whole = b"".join(p.read_bytes() for p in rotated(tiny_disk / "log"))
+    assert whole == data[: caught.value.written]
+    assert whole.endswith(b"\n")
