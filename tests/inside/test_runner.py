@@ -1,0 +1,274 @@
+"""The runner between the engine and a simulated operating system, under a virtual clock."""
+
+from __future__ import annotations
+
+import errno
+import os
+from signal import SIGKILL, SIGTERM
+
+import trio
+import trio.testing
+
+from fake_system import Script
+from running import House, house
+from supervisor.model.component import Component, InetAddress, Mode, Output, Respawn
+from supervisor.model.events import Apply, Boot, Happened, Spawned
+from supervisor.model.state import Phase
+from supervisor.runtime.listeners import PAUSE
+from supervisor.runtime.runner import SLICE
+from supervisor.system.port import ListenError
+
+WEB = Component(tag="web", argv=("web",))
+PORT = InetAddress(host="127.0.0.1", port=7)
+ECHO = Component(tag="echo", argv=("cat",), mode=Mode.INETD, socket=PORT)
+
+
+async def test_a_component_that_dies_comes_back_under_another_pid(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    with trio.fail_after(60):
+        async with house([WEB]) as home:
+            first = home.runner.engine.world.states["web"].pid
+            home.system.exit("web", 7)
+            await home.rest()
+            state = home.runner.engine.world.states["web"]
+            assert state.phase is Phase.RUNNING
+            assert state.pid not in (None, first)
+            assert state.last_exit is not None
+            assert state.last_exit.code == 7
+
+
+async def test_a_sleeper_wakes_up_when_its_time_has_come_and_not_before(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    web = Component(tag="web", argv=("web",), respawn=Respawn(max=1, sleep=300))
+    with trio.fail_after(1000):
+        async with house([web]) as home:
+            home.system.exit("web", 1)
+            await home.rest()
+            assert home.phase("web") is Phase.SLEEPING
+            await trio.sleep(299)
+            assert home.kinds("web")[-1] == "sleeping"
+            await trio.sleep(2)
+            assert home.kinds("web")[-1] == "started"
+
+
+async def test_a_child_that_ignores_the_stop_signal_is_killed_at_its_deadline(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    def deaf(home: House) -> None:
+        home.system.scripts["web"] = Script(ignores=frozenset({SIGTERM}))
+
+    with trio.fail_after(60):
+        async with house([WEB], deaf) as home:
+            begun = trio.current_time()
+            await home.order("stop", "web")
+            assert home.phase("web") is Phase.STOPPING
+            await trio.sleep(WEB.stop_timeout + 0.1)
+            await home.rest()
+            assert home.runner.engine.world.states["web"].phase == Phase.STOPPED
+            assert [sent.signum for sent in home.system.signals] == [SIGTERM, SIGKILL]
+            assert trio.current_time() - begun < WEB.stop_timeout + 1
+
+
+async def test_one_slow_stop_delays_nobody_else(autojump_clock: trio.testing.MockClock) -> None:
+    def deaf(home: House) -> None:
+        home.system.scripts["slow"] = Script(ignores=frozenset({SIGTERM}))
+
+    others = [Component(tag=f"c{n}", argv=("c",)) for n in range(100)]
+    slow = Component(tag="slow", argv=("slow",), stop_timeout=10)
+    with trio.fail_after(60):
+        async with house([slow, *others], deaf) as home:
+            await home.order("stop", "slow")
+            begun = trio.current_time()
+            for other in others:
+                await home.order("restart", other.tag)
+                assert home.phase(other.tag) is Phase.RUNNING
+            assert trio.current_time() == begun
+            assert home.phase("slow") is Phase.STOPPING
+
+
+async def test_a_failed_start_names_step_and_reason(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    def broken(home: House) -> None:
+        missing = "chdir to /srv/web: No such file or directory"
+        home.system.scripts["web"] = Script(fails=("chdir", errno.ENOENT, missing))
+
+    web = Component(tag="web", argv=("web",), respawn=Respawn(max=1))
+    with trio.fail_after(60):
+        async with house([web], broken) as home:
+            text = next(note.text for note in home.notes if note.kind == "start-failed")
+            assert text.startswith(
+                "cannot start 'web': chdir to /srv/web: No such file or directory"
+            )
+            assert home.phase("web") is Phase.SLEEPING
+
+
+async def test_no_descriptor_for_its_output_is_a_failed_start_and_nothing_worse(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    other = Component(tag="other", argv=("other",))
+
+    def no_pipes(home: House) -> None:
+        real = home.system.pipe
+        calls = 0
+
+        def pipe() -> tuple[int, int]:
+            nonlocal calls
+            calls += 1
+            if calls == 1:
+                raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+            return real()
+
+        home.system.pipe = pipe  # type: ignore[method-assign]  # the first fails
+
+    web = Component(tag="web", argv=("web",), respawn=Respawn(max=1))
+    with trio.fail_after(60):
+        async with house([web, other], no_pipes) as home:
+            assert home.phase("other") is Phase.RUNNING
+            state = home.runner.engine.world.states["web"]
+            assert state.last_exit is not None
+            assert (state.last_exit.stage, state.last_exit.errno) == ("stdout", errno.EMFILE)
+
+
+async def test_what_a_child_printed_last_is_kept(autojump_clock: trio.testing.MockClock) -> None:
+    web = Component(
+        tag="web", argv=("web",), mode=Mode.ONCE, stdout=Output(kind="file", path="/log")
+    )
+    with trio.fail_after(60):
+        async with house([web]) as home:
+            home.system.write("web", b"first\nlast words")
+            home.system.exit("web", 0)
+            await home.rest()
+            assert home.logs["/log"].data == b"first\nlast words\n"
+            lines = [line.text for line in home.outputs.tail("web", "stdout", 10)]
+            assert lines == [b"first", b"last words"]
+
+
+async def test_each_connection_is_given_to_a_child_and_closed_on_our_side(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    with trio.fail_after(60):
+        async with house([ECHO]) as home:
+            assert home.phase("echo") is Phase.LISTENING
+            fd = home.system.connect(PORT)
+            await home.rest()
+            launch = home.system.launches[-1]
+            assert (launch.key, launch.stdin, launch.stdout) == ("echo#1", fd, fd)
+            assert fd not in home.system.descriptors
+            home.system.exit("echo#1", 0)
+            await home.rest()
+            assert "echo#1" not in home.runner.engine.world.states
+
+
+async def test_a_refused_connection_is_closed(autojump_clock: trio.testing.MockClock) -> None:
+    one = Component(tag="echo", argv=("cat",), mode=Mode.INETD, socket=PORT, max_instances=1)
+    with trio.fail_after(60):
+        async with house([one]) as home:
+            home.system.connect(PORT)
+            second = home.system.connect(PORT)
+            await home.rest()
+            assert second not in home.system.descriptors
+            assert "refused" in home.kinds("echo")
+
+
+async def test_no_free_descriptor_pauses_accepting_and_loses_nobody(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    with trio.fail_after(60):
+        async with house([ECHO]) as home:
+            home.system.accept_failures.append(OSError(errno.EMFILE, os.strerror(errno.EMFILE)))
+            home.system.connect(PORT)
+            await home.rest()
+            assert not home.system.launches
+            await trio.sleep(PAUSE * 2)
+            await home.rest()
+            assert [launch.key for launch in home.system.launches] == ["echo#1"]
+
+
+async def test_a_port_in_use_is_told_and_tried_again(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    def busy(home: House) -> None:
+        error = OSError(errno.EADDRINUSE, "Address already in use")
+        text = "bind inet+tcp://127.0.0.1:7: Address already in use"
+        home.system.listen_failures[PORT.url] = ListenError("bind", error, text)
+
+    with trio.fail_after(60):
+        async with house([ECHO], busy) as home:
+            assert home.phase("echo") is Phase.SLEEPING
+            assert "Address already in use" in home.notes[0].text
+            home.system.listen_failures.clear()
+            await trio.sleep(5)
+            await home.rest()
+            assert home.runner.engine.world.states["echo"].phase == Phase.LISTENING
+
+
+async def test_stopping_a_listener_frees_its_address(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    with trio.fail_after(60):
+        async with house([ECHO]) as home:
+            await home.order("stop", "echo")
+            assert not home.system.listeners
+            await home.order("start", "echo")
+            assert home.phase("echo") is Phase.LISTENING
+
+
+async def test_the_shutdown_leaves_neither_child_nor_listener(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    with trio.fail_after(60):
+        async with house([WEB, ECHO]) as home:
+            home.system.connect(PORT)
+            await home.rest()
+            await home.shut_down()
+            assert home.runner.code == 0
+            assert not home.system.children
+            assert not home.system.listeners
+
+
+async def test_much_work_is_cut_into_slices() -> None:
+    """The real clock runs here: what is looked at is who gets a turn, not how long it takes."""
+    many = [Component(tag=f"c{n}", argv=("c",)) for n in range(2000)]
+    turns = 0
+
+    async def other() -> None:
+        nonlocal turns
+        while True:
+            await trio.lowlevel.checkpoint()
+            turns += 1
+
+    with trio.fail_after(30):
+        async with trio.open_nursery() as nursery:
+            home = House(nursery, 5.0)
+            nursery.start_soon(home.system.serve)
+            nursery.start_soon(other)
+            nursery.start_soon(home.runner.run)
+            home.runner.post(Apply(tuple(many), 5.0))
+            home.runner.post(Boot())
+            while len(home.system.launches) < len(many):
+                before, launched = turns, len(home.system.launches)
+                await home.runner.handled()
+                assert turns > before or len(home.system.launches) > launched
+            nursery.cancel_scope.cancel()
+    assert turns > 1, f"2,000 starts were done in one go of more than {SLICE} s"
+
+
+async def test_a_bug_in_the_engine_drops_the_event_and_nothing_else(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    with trio.fail_after(60):
+        async with house([WEB]) as home:
+            handle = home.runner.engine.handle
+
+            def broken(*_: object) -> None:
+                raise ZeroDivisionError
+
+            home.runner.engine.handle = broken  # type: ignore[assignment,method-assign]  # a bug
+            home.runner.post(Happened("web", Spawned(1, 1)))
+            home.runner.engine.handle = handle  # type: ignore[method-assign]  # mended
+            home.system.exit("web", 1)
+            await home.rest()
+            assert home.phase("web") is Phase.RUNNING
