@@ -1,0 +1,133 @@
+"""Socket URLs: from their text to an address to listen on."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+from collections.abc import Callable
+
+from supervisor.config.kinds import octal
+from supervisor.config.tables import did_you_mean, quoted
+from supervisor.model.component import Address, InetAddress, UnixAddress
+
+_URL = re.compile(r"(?P<scheme>[A-Za-z0-9]+)(?:\+(?P<proto>[\w-]*))?://(?P<rest>.*)", re.DOTALL)
+_SCHEMES = ("inet", "inet6", "unix", "local", "file")
+_ARGUMENTS = ("mode", "user", "group")
+_ANY = {"inet": "0.0.0.0", "inet6": "::"}
+_LOCALHOST = {"inet": "127.0.0.1", "inet6": "::1"}
+
+LONGEST_PATH = 107
+"""Bytes of a UNIX socket's path. Source: unix(7), sun_path with its final null byte is 108."""
+
+SCHEMA_PATTERN = r"^(([iI][nN][eE][tT]6?)(\+[tT][cC][pP])?|[uU][nN][iI][xX]|[lL][oO][cC][aA][lL]|[fF][iI][lL][eE])://"
+"""What every URL that is accepted begins with."""
+
+
+class BadAddress(ValueError):
+    """A URL that is no address. The message says what is wrong with it."""
+
+
+def parse_address(
+    url: str, service_port: Callable[[str], int | None], base: str | None = None
+) -> Address:
+    """Return the address that *url* stands for.
+
+    Args:
+        service_port: the port of a named TCP service, None if there is no such service.
+        base: the directory in which a relative path of a UNIX socket lies; None: there must be
+            none.
+
+    Raises:
+        BadAddress: with a message that can follow the key.
+    """
+    match = _URL.fullmatch(url)
+    if match is None:
+        example = "inet://127.0.0.1:8080 or unix:///run/NAME.sock"
+        raise BadAddress(f"must be a socket URL as {example}, not {quoted(url)}")
+    scheme, proto = match["scheme"].lower(), match["proto"]
+    if scheme not in _SCHEMES:
+        raise BadAddress(f"unknown kind of socket {quoted(scheme)}{did_you_mean(scheme, _SCHEMES)}")
+    inet = scheme.startswith("inet")
+    if proto is not None and not (inet and proto.lower() == "tcp"):
+        raise BadAddress(f"the protocol {quoted(proto)} is not supported yet")
+    if inet:
+        return _inet(scheme, match["rest"], service_port)
+    return _unix(match["rest"], base)
+
+
+def _inet(scheme: str, rest: str, service_port: Callable[[str], int | None]) -> InetAddress:
+    host, colon, port = rest.rpartition(":")
+    if not colon or host.count("[") != host.count("]") or "]" in port:
+        raise BadAddress(f"must end in ':PORT', unlike {quoted(rest)}")
+    return InetAddress(host=_host(scheme, host), port=_port(port, service_port))
+
+
+def _host(scheme: str, host: str) -> str:
+    bracketed = host.startswith("[") and host.endswith("]")
+    bare = host[1:-1] if bracketed else host
+    if not bracketed:
+        if bare in ("", "*"):
+            return _ANY[scheme]
+        if bare.lower() == "localhost":
+            return _LOCALHOST[scheme]
+        if ":" in bare:
+            raise BadAddress(f"an IPv6 address stands in brackets: [{bare}]:PORT")
+    try:
+        address = ipaddress.ip_address(bare)
+    except ValueError:
+        hint = "names are not looked up, write the IP address"
+        raise BadAddress(f"{quoted(bare)} is not an IP address ({hint})") from None
+    if bracketed != (address.version == 6):
+        raise BadAddress(f"{quoted(bare)} is not an IPv6 address: it takes no brackets")
+    if scheme == "inet6" and address.version == 4:
+        raise BadAddress(f"{quoted(bare)} is not an IPv6 address")
+    return str(address)
+
+
+def _port(port: str, service_port: Callable[[str], int | None]) -> int:
+    if re.fullmatch("[0-9]+", port):
+        if len(port) > 5 or int(port) > 65535:
+            raise BadAddress(f"the port must be at most 65535, not {quoted(port)}")
+        return int(port)
+    if not port:
+        raise BadAddress("the port is missing")
+    known = service_port(port)
+    if known is None:
+        raise BadAddress(f"{quoted(port)} is neither a port nor a service in /etc/services")
+    return known
+
+
+def _unix(rest: str, base: str | None) -> UnixAddress:
+    path, *arguments = rest.split(";")
+    if not path:
+        raise BadAddress("the path of the socket is missing")
+    if not os.path.isabs(path):
+        if base is None:
+            raise BadAddress(f"the socket needs a full path, not {quoted(path)}")
+        path = os.path.join(base, path)
+    if len(os.fsencode(path)) > LONGEST_PATH:
+        what = f"the path of a socket may have {LONGEST_PATH} bytes at most"
+        raise BadAddress(f"{what}: {quoted(path)}")
+    given = _arguments(arguments)
+    mode = octal(given["mode"]) if "mode" in given else None
+    if "mode" in given and mode is None:
+        raise BadAddress(f"mode must be octal digits as 0660, not {quoted(given['mode'])}")
+    return UnixAddress(path=path, mode=mode, user=given.get("user"), group=given.get("group"))
+
+
+def _arguments(arguments: list[str]) -> dict[str, str]:
+    given: dict[str, str] = {}
+    for argument in arguments:
+        name, equals, value = argument.partition("=")
+        if name == "umask":
+            raise BadAddress("umask is not supported yet: use mode")
+        if name not in _ARGUMENTS:
+            hint = did_you_mean(name, _ARGUMENTS)
+            raise BadAddress(f"unknown argument {quoted(name)} of a socket{hint}")
+        if not equals or not value:
+            raise BadAddress(f"{name} needs a value, as {name}=…")
+        if name in given:
+            raise BadAddress(f"{name} is given twice")
+        given[name] = value
+    return given

@@ -1,0 +1,98 @@
+"""Put the tables of all files together: one of each kind, and the components in order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from msgspec import Struct
+
+from supervisor.config import keys, later
+from supervisor.config.fields import KeySet
+from supervisor.config.sources import Document
+from supervisor.config.tables import Node, as_table, did_you_mean
+from supervisor.model.component import Tag
+from supervisor.model.errors import Problem
+
+
+class Tables(Struct, frozen=True, kw_only=True):
+    """What all files say together. Only known keys are left."""
+
+    daemon: dict[str, Node]
+    control: dict[str, Node]
+    defaults: dict[str, Node]
+    components: tuple[tuple[Tag, Node], ...]
+    """In reading order. A tag may occur twice: that is for `check` to tell."""
+
+
+DEFAULTS_KEYS = KeySet(
+    tuple(key for key in keys.COMPONENT_KEYS.keys if not key.own), keys.COMPONENT_KEYS.later
+)
+
+
+def gather(documents: Sequence[Document], problems: list[Problem]) -> Tables:
+    """Return the tables of *documents*; unknown keys and keys set twice are problems."""
+    for document in documents:
+        _refuse_unknown_tables(document.root, problems)
+    return Tables(
+        daemon=_merged("daemon", documents, keys.DAEMON_KEYS, problems),
+        control=_merged("control", documents, keys.CONTROL_KEYS, problems),
+        defaults=_merged("defaults", documents, DEFAULTS_KEYS, problems),
+        components=tuple(
+            (tag, node)
+            for document in documents
+            if (table := document.root.table.get("component")) is not None
+            for tag, node in as_table(table, problems).items()
+            if _is_component(node, problems)
+        ),
+    )
+
+
+def _refuse_unknown_tables(root: Node, problems: list[Problem]) -> None:
+    for name, node in root.table.items():
+        if name in later.TABLES:
+            problems.append(node.problem("is not supported yet"))
+        elif name not in keys.TABLES:
+            what = "table" if isinstance(node.value, dict) else "key"
+            hint = did_you_mean(name, keys.TABLES) or _missing_header(name)
+            problems.append(node.problem(f"unknown {what}{hint}"))
+
+
+def _missing_header(name: str) -> str:
+    """Say where a key belongs that stands outside of every table."""
+    for table, known in (("component.TAG", keys.COMPONENT_KEYS), ("daemon", keys.DAEMON_KEYS)):
+        if name in known.by_name:
+            return f"; it belongs under [{table}]"
+    return ""
+
+
+def _is_component(node: Node, problems: list[Problem]) -> bool:
+    if not isinstance(node.value, dict):
+        as_table(node, problems)
+        return False
+    problems += keys.COMPONENT_KEYS.refuse_unknown(node.value)
+    return True
+
+
+def _merged(
+    name: str, documents: Sequence[Document], known: KeySet, problems: list[Problem]
+) -> dict[str, Node]:
+    merged: dict[str, Node] = {}
+    for document in documents:
+        table = document.root.table.get(name)
+        if table is None:
+            continue
+        members = as_table(table, problems)
+        for key, node in members.items():
+            if node.key == "daemon.include":
+                continue  # Every file may include others; `sources` has done it.
+            first = merged.get(key)
+            if first is not None:
+                problems.append(node.problem(f"is already set at {first.where}"))
+            elif key in known.by_name:
+                merged[key] = node
+            elif name == "defaults" and key in keys.COMPONENT_KEYS.by_name:
+                what = "belongs to one component: it cannot be a default"
+                problems.append(node.problem(what))
+            else:
+                problems += known.refuse_unknown({key: node})
+    return merged

@@ -1,0 +1,104 @@
+"""Read TOML into tables with positions, or say where it is not TOML."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+import tomllib
+from typing import TypeGuard
+
+from supervisor.config.positions import Spot, positions
+from supervisor.config.tables import Node, Scalar, dotted, kind_of
+from supervisor.model.errors import Problem
+
+DEEPEST = 32
+"""Levels of tables and lists. No key needs six."""
+
+_AT = re.compile(r" \(at (?:line (?P<line>\d+), column (?P<column>\d+)|end of document)\)$")
+_TWICE = re.compile(r"Cannot declare \((?P<names>.*)\) twice")
+_HEADER = re.compile(r"""^[ \t]*\[[ \t]*component[ \t]*\.[ \t]*(?P<tag>[\w-]+|"[^"]*"|'[^']*')""")
+_END_OF_HEADER = re.compile(r"[ \t]*\][ \t]*(?:#.*)?$")
+
+
+def read(text: str, file: str, problems: list[Problem]) -> Node | None:
+    """Return the tables of *text*, or None after adding to *problems* why it is not TOML."""
+    # Line ends are what tomllib makes of them; a carriage return elsewhere is a fault it finds.
+    text = text.removeprefix("\ufeff").replace("\r\n", "\n")
+    try:
+        values = tomllib.loads(text)
+        return _join(values, positions(text), file, "")
+    except tomllib.TOMLDecodeError as error:
+        problems.append(_syntax_problem(str(error), text, file))
+    except RecursionError:
+        problems.append(Problem(file, 0, "", "is too deeply nested"))
+    except ValueError as error:  # A number of thousands of digits, a date that does not exist.
+        problems.append(Problem(file, 0, "", f"is not valid TOML: {error}"))
+    return None
+
+
+def headers(text: str) -> dict[str, list[int]]:
+    """Return the tags in `[component.TAG]` headers with their lines, of text that may be broken.
+
+    It is good enough for messages about a file that has other faults: a header inside a
+    multi-line string is taken for one.
+    """
+    found: dict[str, list[int]] = {}
+    for number, line in enumerate(text.splitlines(), start=1):
+        match = _HEADER.match(line)
+        if match and _END_OF_HEADER.match(line, match.end()):
+            found.setdefault(match["tag"].strip("\"'"), []).append(number)
+    return found
+
+
+def _syntax_problem(message: str, text: str, file: str) -> Problem:
+    match = _AT.search(message)
+    line = text.count("\n", 0, len(text.rstrip("\n"))) + 1
+    what = message
+    if match:
+        what = message[: match.start()]
+        line = int(match["line"]) if match["line"] else line
+    twice = _TWICE.fullmatch(what)
+    if twice:
+        names = [name.strip().strip("'\"") for name in twice["names"].split(",") if name.strip()]
+        first = next((at for at in headers(text).get(names[-1], ()) if at < line), None)
+        key = dotted(".".join(names[:-1]), names[-1])
+        if names[0] == "component" and len(names) == 2 and first is not None:
+            return Problem(file, line, key, f"is already defined at {file}:{first}")
+        return Problem(file, line, key, "is defined twice")
+    where = f" (column {match['column']})" if match and match["column"] else " (end of file)"
+    return Problem(file, line, "", f"is not valid TOML: {what[:1].lower()}{what[1:]}{where}")
+
+
+def _is_scalar(value: object) -> TypeGuard[Scalar]:
+    return isinstance(value, str | int | float | dt.date | dt.time)
+
+
+def _join(value: object, spot: Spot, file: str, key: str, deep: int = DEEPEST) -> Node:
+    """Return the tree of nodes for a value of tomllib's and the positions of the same text.
+
+    Raises:
+        RecursionError: there are more than *deep* levels.
+    """
+    if deep == 0:
+        raise RecursionError
+
+    def inner(value: object, spot: Spot | None, key: str) -> Node:
+        return _join(value, spot or Spot(line), file, key, deep - 1)
+
+    line = spot.line
+    if isinstance(value, dict):
+        spots = spot.latest().members or {}
+        table = {
+            name: inner(member, spots.get(name), dotted(key, name))
+            for name, member in value.items()
+        }
+        return Node(file, line, key, table)
+    if isinstance(value, list):
+        places: list[Spot | None] = [*(spot.items or ()), *[None] * len(value)]
+        items = zip(value, places, strict=False)
+        return Node(
+            file, line, key, tuple(inner(*item, f"{key}[{n}]") for n, item in enumerate(items))
+        )
+    if _is_scalar(value):
+        return Node(file, line, key, value)
+    raise ValueError(f"{key}: {kind_of(value)}")

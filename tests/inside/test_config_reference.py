@@ -1,0 +1,262 @@
+"""The keys, the reference, the JSON Schema and the samples say the same."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from config_text import plan_of, problems_of
+from supervisor.config import docs, keys, later, schema
+from supervisor.config.fields import Key, KeySet
+from supervisor.model.component import Component, Mode, Respawn
+from supervisor.model.settings import DaemonSettings
+
+ROOT = Path(__file__).parents[2]
+SAMPLES = sorted((ROOT / "conf.d").glob("*.toml"))
+
+# For each key right values and wrong ones. Those after the bar only `load` can tell from right
+# ones: they need this machine, or other keys.
+VALUES: dict[str, dict[str, tuple[list[str], list[str], list[str]]]] = {
+    "component": {
+        "mode": (["'respawn'", "'exec'", "'once'"], ["'x'", "1"], ["'inetd'"]),
+        "command": (["'prog a'", "['prog', '']"], ["1", "[]", "''", "[1]"], ['"\'"']),
+        "program": (["'/bin/prog'"], ["'prog'", "''", "1"], []),
+        "prerequisites": (["'none'", "'all'", "[]"], ["1", "['']"], ["['x']", "'nope'"]),
+        "dependents": (["[]"], ["1", "['']"], ["'nope'"]),
+        "flags": (["'precious'", "['disable', 'shell']"], ["'x'", "[1]", "true", "'wait'"], []),
+        "enabled": (["true", "false"], ["1", "'yes'"], []),
+        "disable": (["true", "false"], ["1"], []),
+        "precious": (["true"], ["'true'"], []),
+        "shell": (["true"], ["0"], []),
+        "nullinput": (["true"], ["[]"], []),
+        "description": (["''", "'x'"], ["1"], ["'${instance}'"]),
+        "labels": (["{}", "{ a = 'b', 'x.y' = '' }"], ["{ a = 1 }", "[]", "{ 'a=' = '' }"], []),
+        "instances": (["1", "2"], ["0", "-1", "1.5", "'2'", "true", "10001"], []),
+        "user": (["'postgres'"], ["70", "''"], ["'nope'"]),
+        "group": (["'adm'", "['adm', 'wheel']", "[]"], ["1", "['']"], ["'nope'"]),
+        "allgroups": (["true"], ["1"], []),
+        "umask": (["'022'", "'0'", "'0077'"], ["22", "'8'", "'1777'", "''"], []),
+        "chdir": (["'/srv'"], ["'srv'", "1"], []),
+        "env": (
+            ["{}", "{ A = '' }", "{ A = { unset = true } }"],
+            ["{ A = 1 }", "{ A = { unset = false } }", "{ A = {} }", "{ 'A=' = '' }", "[]"],
+            [],
+        ),
+        "env-clear": (["true"], ["1"], []),
+        "env-keep": (["'PATH'", "['LC_*']"], ["{}", "['']"], []),
+        "stop-signal": (["15", "'TERM'", "'SIGRTMIN+1'"], ["0", "99", "[]"], ["'NOPE'"]),
+        "stop-timeout": (["0", "2.5", "5"], ["-1", "'5'", "true", "1e10"], []),
+        "respawn": (
+            ["{}", "{ max = 1, window = 0.5, sleep = 0, delay = 30, delay-max = 30 }"],
+            ["{ max = 0 }", "{ window = 0 }", "{ nope = 1 }", "1", "{ delay = -1 }"],
+            ["{ delay = 31 }"],
+        ),
+        "stdout": (
+            ["'inherit'", "'null'", "'x'", "'/x'", "{ file = 'x', rotate-size = '5M' }"],
+            [
+                "1",
+                "''",
+                "{}",
+                "{ file = 'x', rotate-size = -1 }",
+                "{ file = 'x', compress = true }",
+            ],
+            ["'a/b'", "'stdout'", "'journal'"],
+        ),
+        "stderr": (
+            ["'stdout'", "{ file = 'x', rotate-keep = 0, rotate-size = 0 }"],
+            ["1", "{ file = 'x', rotate-keep = -1 }", "{ file = 1 }"],
+            ["'a/b'"],
+        ),
+        "essential": (["true"], ["1"], []),
+        "required": (["false"], ["1"], ["true"]),
+        "socket": ([], ["1", "'tcp://x'", "['unix:///x']"], ["'unix:///x'"]),
+        "socket-type": ([], ["'dgram'", "1"], ["'stream'"]),
+        "max-instances": ([], ["0", "'1'"], ["1"]),
+    },
+    "daemon": {
+        "instance": (["'x'"], ["1", "''"], ["'a/b'"]),
+        "runtime-directory": (["'/x'"], ["'x'", "1"], []),
+        "state-directory": (["'/x'"], ["'x'"], []),
+        "log-directory": (["'/x'"], ["'x'"], []),
+        "pidfile": (["'/x.pid'"], ["'x.pid'"], []),
+        "shutdown-timeout": (["0", "5.5"], ["-1", "'5'"], []),
+        "log-level": (["'debug'", "'error'"], ["'warn'", "1"], []),
+        "log-format": (["'json'"], ["'xml'"], []),
+        "umask": (["'022'"], ["22"], []),
+        "env": (["{ A = 'b' }"], ["{ A = 1 }"], []),
+        "include": (["'x.toml'", "['*.toml']"], [], []),
+    },
+    "control": {
+        "socket": (
+            ["'unix:///x'", "['unix:///x;mode=0660', 'local:///y']"],
+            ["1", "[]", "'tcp://x'"],
+            ["'inet://127.0.0.1:1'", "'unix://x'"],
+        ),
+        "anonymous": (["'list'", "'admin'"], ["'all'", "true"], []),
+    },
+}
+KEY_SETS = {
+    "component": keys.COMPONENT_KEYS,
+    "daemon": keys.DAEMON_KEYS,
+    "control": keys.CONTROL_KEYS,
+}
+VALIDATOR = jsonschema.Draft202012Validator(schema.schema())
+
+
+def written(table: str, key: str, value: str) -> str:
+    component = "" if (table, key) == ("component", "command") else "command = 'prog'\n"
+    if table == "component":
+        return f"[component.x]\n{component}{key} = {value}\n"
+    return f"[{table}]\n{key} = {value}\n[component.x]\n{component}"
+
+
+def each_value(which: int) -> list[tuple[str, str, str]]:
+    return [
+        (table, key, value)
+        for table, by_key in VALUES.items()
+        for key, values in by_key.items()
+        for value in values[which]
+    ]
+
+
+def test_every_key_has_its_examples() -> None:
+    for table, key_set in KEY_SETS.items():
+        assert VALUES[table].keys() == key_set.by_name.keys()
+
+
+@pytest.mark.parametrize(("table", "key", "value"), each_value(0))
+def test_a_right_value_is_right_for_the_schema_too(table: str, key: str, value: str) -> None:
+    text = written(table, key, value)
+    plan_of(text)
+    assert [error.message for error in VALIDATOR.iter_errors(tomllib.loads(text))] == []
+
+
+@pytest.mark.parametrize(("table", "key", "value"), each_value(1))
+def test_a_wrong_value_is_wrong_for_the_schema_too(table: str, key: str, value: str) -> None:
+    text = written(table, key, value)
+    assert any(f"{key}" in problem.key for problem in problems_of(text))
+    assert not VALIDATOR.is_valid(tomllib.loads(text))
+
+
+@pytest.mark.parametrize(("table", "key", "value"), each_value(2))
+def test_what_the_schema_cannot_know_only_we_refuse(table: str, key: str, value: str) -> None:
+    text = written(table, key, value)
+    assert problems_of(text)
+    assert VALIDATOR.is_valid(tomllib.loads(text))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[component.x]\ncomand = 'x'",
+        "[deamon]",
+        "[component.'a b']\ncommand = 'x'",
+        "[component.all]\ncommand = 'x'",
+        "[defaults]\ninstances = 2",
+        "[defaults]\nsocket = 'unix:///x'",
+        "[component]\nx = 1",
+    ],
+)
+def test_the_schema_refuses_what_is_no_key(text: str) -> None:
+    assert problems_of(text)
+    assert not VALIDATOR.is_valid(tomllib.loads(text))
+
+
+def test_every_key_but_those_of_one_component_may_be_a_default() -> None:
+    for key in keys.COMPONENT_KEYS.keys:
+        for value in VALUES["component"][key.name][0]:
+            component = "[component.x]\ncommand = 'prog'\n"
+            text = f"[defaults]\n{key.name} = {value}\n{component}"
+            if key.own:
+                assert problems_of(text)
+                assert not VALIDATOR.is_valid(tomllib.loads(text))
+            elif "all" not in value:
+                plan_of(text)
+                assert VALIDATOR.is_valid(tomllib.loads(text))
+
+
+def test_the_shipped_schema_is_current_and_itself_right() -> None:
+    assert schema.shipped() == schema.rendered(), "python -m supervisor.config.docs"
+    jsonschema.Draft202012Validator.check_schema(json.loads(schema.shipped()))
+
+
+def test_the_reference_is_current() -> None:
+    page = docs.PAGE.read_text(encoding="utf-8")
+    assert page == docs.with_tables(page), "python -m supervisor.config.docs"
+
+
+def test_the_reference_has_every_key_with_its_meaning() -> None:
+    page = docs.PAGE.read_text(encoding="utf-8")
+    for table, key_set in KEY_SETS.items():
+        block = re.search(rf"<!-- begin: {table} -->(.*?)<!-- end -->", page, re.DOTALL)
+        assert block is not None
+        for key in all_keys(key_set):
+            assert f"`{key.name}`" in block[1] or f".{key.name}`" in block[1]
+            assert key.meaning in block[1]
+    for words in (later.COMPONENT, later.MODES, later.FLAGS, later.DAEMON, later.CONTROL):
+        assert all(f"`{word}`" in page for word in words)
+
+
+def all_keys(key_set: KeySet) -> list[Key[Any]]:
+    inner = [keys.RESPAWN_KEYS, keys.OUTPUT_KEYS] if key_set is keys.COMPONENT_KEYS else []
+    return [key for each in (key_set, *inner) for key in each.keys]
+
+
+def test_no_key_is_both_known_and_not_supported_yet() -> None:
+    for key_set in (*KEY_SETS.values(), keys.RESPAWN_KEYS, keys.OUTPUT_KEYS):
+        assert key_set.later.isdisjoint(key_set.by_name)
+        assert len(key_set.by_name) == len(key_set.keys)
+
+
+def test_the_defaults_of_the_keys_are_those_of_the_model() -> None:
+    model = Component(tag="x", argv=("x",))
+    daemon = DaemonSettings(runtime_directory="", state_directory="", log_directory="")
+    same: list[tuple[Key[Any], object]] = [
+        (keys.MODE, model.mode.value),
+        (keys.DESCRIPTION, model.description),
+        (keys.ENABLED, model.enabled),
+        (keys.PRECIOUS, model.precious),
+        (keys.NULLINPUT, model.nullinput),
+        (keys.ESSENTIAL, model.essential),
+        (keys.REQUIRED, model.required),
+        (keys.ALLGROUPS, model.allgroups),
+        (keys.STOP_SIGNAL, model.stop_signal),
+        (keys.STOP_TIMEOUT, model.stop_timeout),
+        (keys.OUTPUT_ROTATE_SIZE, model.stdout.rotate_size),
+        (keys.OUTPUT_ROTATE_KEEP, model.stdout.rotate_keep),
+        (keys.RESPAWN_MAX, Respawn().max),
+        (keys.RESPAWN_WINDOW, Respawn().window),
+        (keys.RESPAWN_SLEEP, Respawn().sleep),
+        (keys.RESPAWN_DELAY, Respawn().delay),
+        (keys.RESPAWN_DELAY_MAX, Respawn().delay_max),
+        (keys.INSTANCE, daemon.instance),
+        (keys.SHUTDOWN_TIMEOUT, daemon.shutdown_timeout),
+        (keys.LOG_LEVEL, daemon.log_level),
+        (keys.LOG_FORMAT, daemon.log_format),
+    ]
+    for key, default in same:
+        assert key.default == default, key.name
+
+
+@pytest.mark.parametrize("sample", SAMPLES, ids=lambda path: path.name)
+def test_a_sample_is_right_for_the_schema_it_names(sample: Path) -> None:
+    text = sample.read_text(encoding="utf-8")
+    named = text.splitlines()[0].removeprefix("#:schema ")
+    assert (sample.parent / named).resolve() == docs.SCHEMA
+    assert [error.message for error in VALIDATOR.iter_errors(tomllib.loads(text))] == []
+
+
+def test_the_samples_show_every_mode_and_lines_that_fit_a_screen() -> None:
+    tables = [tomllib.loads(sample.read_text(encoding="utf-8")) for sample in SAMPLES]
+    components = [each for table in tables for each in table.get("component", {}).values()]
+    assert {each.get("mode", "respawn") for each in components} == {mode.value for mode in Mode}
+    assert any(each.get("enabled") is False for each in components)
+    assert any("instances" in each for each in components)
+    lines = [line for each in SAMPLES for line in each.read_text(encoding="utf-8").splitlines()]
+    assert max(map(len, lines)) <= 100
