@@ -1,0 +1,1 @@
+"""HTTP to control and back: decode, call, encode."""

@@ -1,0 +1,1 @@
+"""Everything that can be asked, as methods; who may ask; the numbered event feed."""

@@ -1,0 +1,282 @@
+"""The one place that says what can be asked of a daemon, by whom, and how it is done."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import ceil
+from typing import TYPE_CHECKING, Literal
+
+from msgspec import UNSET, Struct
+
+from supervisor.control.about import About, Hooks
+from supervisor.control.feed import Cursor, Feed
+from supervisor.control.identity import Caller, Identities
+from supervisor.control.logs import LogReader, Logs, Seen
+from supervisor.control.orders import Orders, Outcome, Request
+from supervisor.control.reload import Configuration, Load, Reloaded
+from supervisor.control.selection import Match, Rows, keys_of_tag
+from supervisor.control.settle import GOING_DOWN, Settling
+from supervisor.control.usage import Meter, Usage
+from supervisor.control.why import Why, explain
+from supervisor.model.errors import BadRequest, NotFound, ShuttingDown
+from supervisor.model.events import Shutdown
+from supervisor.model.state import Status
+
+if TYPE_CHECKING:
+    from supervisor.engine.plan import Plan
+    from supervisor.model.component import Key
+    from supervisor.model.settings import SourceFile
+    from supervisor.runtime.followers import Line, StreamName
+    from supervisor.runtime.runner import Runner
+    from supervisor.selectors import Selector
+
+DRIFTED = "the configuration has changed since it was read; run config reload"
+
+
+class Alive(Struct, frozen=True):
+    """Whether something is up; `retry_after` is the seconds until a sleeping one is tried again."""
+
+    up: bool
+    retry_after: int | None = None
+
+
+class Control:
+    """Everything that can be asked. Each method says who may ask, and answers with values.
+
+    Args:
+        runner: the running engine.
+        plan: the configuration that the engine was given.
+        load: reads and checks files; may block, and raises `ConfigRejected`.
+        about: this process.
+        hooks: what the daemon around it does.
+    """
+
+    def __init__(
+        self,
+        runner: Runner,
+        *,
+        plan: Plan,
+        load: Load,
+        about: About,
+        hooks: Hooks | None = None,
+        identities: Identities | None = None,
+    ) -> None:
+        hooks = hooks or Hooks()
+        self._runner = runner
+        self._about = about
+        self._hooks = hooks
+        self.identities = identities or Identities(plan.control.anonymous)
+        self.feed = Feed(runner)
+        self.configuration = Configuration(runner, self.feed, hooks, plan=plan, load=load)
+        self._rows = Rows(runner)
+        self._orders = Orders(runner, self._rows, Settling(runner))
+        self._logs = Logs(runner)
+        self._meter = Meter(runner)
+
+    def close(self) -> None:
+        """The end: those who follow events or output get what is left, and no more."""
+        self.feed.close()
+        self._logs.close()
+
+    # --- components
+
+    def list(self, selector: Selector, caller: Caller) -> Sequence[Match]:
+        """Return key and description of everything that *selector* matches."""
+        caller.need("list", "list components")
+        return self._rows.select(selector)
+
+    def count(self, caller: Caller) -> int:
+        """Return how many entities a list of everything has."""
+        caller.need("list", "list components")
+        return len(self._runner.engine.world.states)
+
+    def describe(self, tag: str, caller: Caller) -> Match:
+        """Return the component (or, as `TAG#N`, the connection) of that name.
+
+        Raises:
+            NotFound: there is none.
+        """
+        caller.need("list", f"describe {tag!r}")
+        if tag not in self._runner.engine.world.states:
+            raise NotFound(tag)
+        return tag, self._rows.row(tag)
+
+    async def usage(self, keys: Sequence[Key], caller: Caller) -> dict[Key, Usage]:
+        """Return the processor and memory use of those of *keys* that have processes."""
+        caller.need("list", "measure components")
+        usage = await self._meter.measure(keys)
+        self._meter.forget(self._runner.engine.world.states)
+        return usage
+
+    def alive(self, tag: str, caller: Caller) -> Alive:
+        """Return whether *tag* is up; of a template, whether all its instances are.
+
+        Raises:
+            NotFound: there is nothing of that tag.
+        """
+        caller.need("list", f"ask for {tag!r}")
+        world = self._runner.engine.world
+        keys = [key for key in keys_of_tag(world, tag) if key not in world.links]
+        if not keys:
+            raise NotFound(tag)
+        rows = [self._rows.row(key) for key in keys]
+        down = [row for row in rows if row.status not in (Status.RUNNING, Status.LISTENER)]
+        waits = [row.wakeup_time for row in down if row.wakeup_time is not UNSET]
+        return Alive(not down, max(1, ceil(max(waits))) if waits else None)
+
+    async def why(self, tag: str, caller: Caller) -> Why:
+        """Return why *tag* is as it is.
+
+        Raises:
+            NotFound: there is no component of that tag.
+        """
+        caller.need("list", f"explain {tag!r}")
+        key = self._one_key(tag)
+        drift = await self.configuration.drift()
+        # It may have been forgotten while the files were looked at.
+        return explain(self._runner, self._one_key(key), drift)
+
+    # --- orders
+
+    async def order(self, request: Request, caller: Caller) -> Outcome:
+        """Do what *request* says to everything that its selector matches.
+
+        An order is given before anything is waited for: whoever asked may go away.
+
+        Raises:
+            Forbidden, ShuttingDown, NotRunning, PlanChanged, NotSettled
+        """
+        outcome = await self._orders.give(request, caller)
+        if request.action == "restart" and outcome.tags and await self.configuration.drift():
+            return Outcome(
+                action=outcome.action,
+                tags=outcome.tags,
+                settled=outcome.settled,
+                message=DRIFTED,
+                plan=outcome.plan,
+                token=outcome.token,
+            )
+        return outcome
+
+    async def order_existing(self, tag: str, request: Request, caller: Caller) -> Outcome:
+        """Do the same, but to a tag that has to exist.
+
+        Raises:
+            NotFound: there is no such component, nor a template of that name.
+        """
+        caller.need("admin", f"{request.action} {tag!r}")
+        if not keys_of_tag(self._runner.engine.world, tag):
+            raise NotFound(tag)
+        return await self.order(request, caller)
+
+    # --- output and events
+
+    def log_tail(
+        self, tag: str, stream: StreamName | None, most: int, caller: Caller
+    ) -> Sequence[Line]:
+        """Return the last lines that *tag* has written."""
+        caller.need("admin", f"read the output of {tag!r}")
+        return self._logs.tail(self._one_key(tag), stream, most)
+
+    def log_follow(
+        self,
+        tag: str,
+        stream: StreamName | None,
+        backlog: int,
+        seen: Seen | None,
+        caller: Caller,
+    ) -> LogReader:
+        """Return a reader of what *tag* has written last and writes from now on."""
+        caller.need("admin", f"read the output of {tag!r}")
+        return self._logs.follow(self._one_key(tag), stream, backlog, seen)
+
+    def events(self, since: int | None, caller: Caller) -> Cursor:
+        """Return a reader of the events after number *since* (see `Feed.cursor`)."""
+        caller.need("list", "read events")
+        return self.feed.cursor(since)
+
+    # --- the configuration
+
+    def files(self, caller: Caller) -> tuple[SourceFile, ...]:
+        """Return the files that a reload reads."""
+        caller.need("admin", "list the configuration files")
+        return self.configuration.files
+
+    def add_file(self, source: SourceFile, caller: Caller) -> None:
+        """Add a file to that list."""
+        caller.need("admin", "change the list of configuration files")
+        self.configuration.add(source)
+
+    def remove_files(self, names: Sequence[str] | Literal[True], caller: Caller) -> None:
+        """Take files off that list; True takes all.
+
+        Raises:
+            NotFound: one of them is not on it; then all stay.
+        """
+        caller.need("admin", "change the list of configuration files")
+        if names is True:
+            self.configuration.clear()
+        else:
+            self.configuration.remove(names)
+
+    async def plan_preview(self, caller: Caller) -> Reloaded:
+        """Return what a reload would change."""
+        caller.need("admin", "read the configuration")
+        return await self.configuration.preview()
+
+    async def reload(
+        self, caller: Caller, *, max_restarts: int | None = None, dry_run: bool = False
+    ) -> Reloaded:
+        """Read the configuration again and apply it, or change nothing.
+
+        Raises:
+            ConfigRejected, TooManyRestarts, ShuttingDown
+        """
+        caller.need("admin", "reload the configuration")
+        return await self.configuration.reload(caller, max_restarts=max_restarts, dry_run=dry_run)
+
+    # --- the instance
+
+    def about(self, caller: Caller) -> About:
+        """Return the facts about this process."""
+        caller.need("list", "ask for the instance")
+        return self._about
+
+    async def shutdown(self, caller: Caller) -> None:
+        """Bring everything down in order and end. Asked twice is asked once."""
+        caller.need("admin", "shut piesd down")
+        self._runner.post(Shutdown(caller.name, 0))
+        await self._runner.handled()
+
+    async def reexec(self, caller: Caller) -> None:
+        """Bring everything down in order, then execute this program again.
+
+        Raises:
+            ShuttingDown: it is going down already, to stay down.
+        """
+        caller.need("admin", "restart piesd")
+        if self._runner.engine.stage in GOING_DOWN:
+            raise ShuttingDown("cannot restart piesd: it is shutting down")
+        self._hooks.reexec()
+        self._runner.post(Shutdown(f"{caller.name}, to be executed anew", 0))
+        await self._runner.handled()
+
+    # --- inside
+
+    def _one_key(self, tag: str) -> Key:
+        """Return the key of the one component that *tag* names.
+
+        Raises:
+            NotFound, BadRequest: none, or several instances of a template.
+        """
+        world = self._runner.engine.world
+        if tag in world.states:
+            return tag
+        instances = keys_of_tag(world, tag)
+        if not instances:
+            raise NotFound(tag)
+        if len(instances) == 1:
+            return instances[0]
+        error = BadRequest(f"cannot tell which {tag!r} is meant: there are {len(instances)}")
+        error.hint = f"Name one of them, such as {instances[0]!r}."
+        raise error

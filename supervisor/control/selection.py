@@ -1,0 +1,68 @@
+"""From a selector to the entities it matches, with their descriptions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+import trio
+
+from supervisor.engine.describe import Describer
+from supervisor.selectors import All, And, HasTag, Selector, compile_selector
+
+if TYPE_CHECKING:
+    from supervisor.engine.world import World
+    from supervisor.model.component import Key
+    from supervisor.model.description import Description
+    from supervisor.model.effects import Note
+    from supervisor.runtime.runner import Runner
+
+Match = tuple["Key", "Description"]
+
+
+class Rows:
+    """The entities as people see them. What is up and stays so is not described twice."""
+
+    def __init__(self, runner: Runner) -> None:
+        self._runner = runner
+        self._describer = Describer(runner.engine.world)
+        runner.observe(self._observed)
+
+    def select(self, selector: Selector) -> list[Match]:
+        """Return what *selector* matches now, in the order of the configuration."""
+        world, row = self._runner.engine.world, self._describer.row
+        now, wall = trio.current_time(), self._runner.system.wall()
+        rows = ((key, row(key, now, wall)) for key in _candidates(world, selector))
+        if isinstance(selector, All):
+            return list(rows)
+        test = compile_selector(selector, world.graph.prerequisites)
+        return [(key, row) for key, row in rows if test(row)]
+
+    def row(self, key: Key) -> Description:
+        """Return the description of *key*, which has to exist."""
+        return self._describer.row(key, trio.current_time(), self._runner.system.wall())
+
+    def _observed(self, _: int, changed: frozenset[Key], notes: Sequence[Note]) -> None:
+        for key in changed - self._runner.engine.world.states.keys():
+            self._describer.forget(key)
+
+
+def tags_of(matches: Iterable[Match]) -> tuple[str, ...]:
+    """Return the tags matched, each once: connections have the tag of their listener."""
+    return tuple(dict.fromkeys(row.tag for _, row in matches))
+
+
+def keys_of_tag(world: World, tag: str) -> list[Key]:
+    """Return the keys that the selector `component TAG` can match: few, found quickly."""
+    if tag in world.states:
+        return [tag, *world.connections.get(tag, ())]
+    return [key for key in world.ordered() if world.specs[key].template == tag]
+
+
+def _candidates(world: World, selector: Selector) -> Iterable[Key]:
+    """Return the keys worth describing: a question about one tag needs not look at a thousand."""
+    parts = selector.selectors if isinstance(selector, And) else (selector,)
+    for part in parts:
+        if isinstance(part, HasTag):
+            return keys_of_tag(world, part.tag)
+    return world.ordered()
