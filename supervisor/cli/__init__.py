@@ -1,0 +1,1 @@
+"""Be the command lines: piesctl, and the arguments of piesd."""

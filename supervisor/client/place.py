@@ -1,0 +1,162 @@
+"""Where a daemon is: the address of its control socket, and how to find it."""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+
+from supervisor.client.errors import BadAddress
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+DEFAULT_INSTANCE = "piesd"
+SYSTEM_DIRECTORY = "/run/piesd"
+
+
+@dataclass(frozen=True, slots=True)
+class UnixPlace:
+    """A UNIX socket, by its full path."""
+
+    path: str
+
+    def __str__(self) -> str:
+        return f"unix://{self.path}"
+
+
+@dataclass(frozen=True, slots=True)
+class InetPlace:
+    """A TCP socket."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.port}"
+
+
+Place = UnixPlace | InetPlace
+
+
+def parse_url(url: str) -> Place:
+    """Read `unix:///PATH`, a full path, or `http://HOST[:PORT]`.
+
+    The forms in which piesd's configuration and its log write a socket are read too
+    (`inet://HOST:PORT`, `inet+tcp://…`, and `;mode=…;group=…` after a path), so that an address
+    can be copied from there.
+
+    Raises:
+        BadAddress: it is none of these.
+    """
+    if url.startswith("/"):
+        return UnixPlace(url)
+    scheme, colon, rest = url.partition(":")
+    if not colon:
+        raise BadAddress(url, "it has no scheme")
+    match scheme.lower():
+        case "unix":
+            return UnixPlace(_unix_path(url, rest))
+        case "http" | "inet" | "inet+tcp":
+            return _inet_place(url)
+        case "https":
+            raise BadAddress(url, "TLS is not supported yet")
+        case _:
+            raise BadAddress(url, f"the scheme {scheme!r} is unknown")
+
+
+def _unix_path(url: str, rest: str) -> str:
+    path = unquote(rest.removeprefix("//").partition(";")[0])
+    if not path.startswith("/"):
+        raise BadAddress(url, "the path must be a full one, as in unix:///run/piesd/piesd.ctl")
+    return path
+
+
+def _inet_place(url: str) -> InetPlace:
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError as exc:
+        raise BadAddress(url, str(exc)) from exc
+    if not host:
+        raise BadAddress(url, "it names no host")
+    if parts.username is not None:
+        raise BadAddress(url, "names and passwords are not supported yet")
+    if parts.path not in {"", "/"} or parts.query or parts.fragment:
+        raise BadAddress(url, "there is something after the port")
+    return InetPlace(host, 80 if port is None else port)
+
+
+def socket_path(instance: str, environ: Mapping[str, str], uid: int) -> str:
+    """Return where an instance of this user has its control socket by default."""
+    if uid == 0:
+        return f"{SYSTEM_DIRECTORY}/{instance}.ctl"
+    if runtime := environ.get("XDG_RUNTIME_DIR"):
+        return f"{runtime}/piesd/{instance}.ctl"
+    return f"/tmp/piesd-{uid}/{instance}.ctl"
+
+
+def _is_there(path: str) -> bool:
+    try:
+        os.lstat(path)
+    except PermissionError:
+        return True  # Connecting will tell which right is missing, which helps more than silence.
+    except OSError:
+        return False
+    return True
+
+
+def find(
+    url: str | None = None,
+    instance: str | None = None,
+    *,
+    environ: Mapping[str, str] | None = None,
+    uid: int | None = None,
+    exists: Callable[[str], bool] = _is_there,
+) -> Place:
+    """Find the control socket: the first of *url*, *instance*, the environment and the default.
+
+    The environment is `PIESD_URL`, then `PIESD_INSTANCE`. An instance of the user's own comes
+    before that of the system, which is taken only where the user has none.
+
+    Raises:
+        BadAddress: a URL cannot be used, or the instance is no name.
+    """
+    environ = os.environ if environ is None else environ
+    uid = os.getuid() if uid is None else uid
+    if url:
+        return parse_url(url)
+    if not instance and (from_environment := environ.get("PIESD_URL")):
+        return parse_url(from_environment)
+    name = instance or environ.get("PIESD_INSTANCE") or DEFAULT_INSTANCE
+    if "/" in name or "\0" in name:
+        raise BadAddress(name, "an instance is a plain name")
+    own = socket_path(name, environ, uid)
+    system = f"{SYSTEM_DIRECTORY}/{name}.ctl"
+    if own != system and not exists(own) and exists(system):
+        return UnixPlace(system)
+    return UnixPlace(own)
+
+
+def neighbours(path: str) -> list[str]:
+    """Return the names of the instances whose sockets are beside *path*."""
+    directory = os.path.dirname(path)
+    try:
+        names = sorted(os.listdir(directory))
+    except OSError:
+        return []
+    return [
+        name.removesuffix(".ctl")
+        for name in names
+        if name.endswith(".ctl") and _is_socket(os.path.join(directory, name))
+    ]
+
+
+def _is_socket(path: str) -> bool:
+    try:
+        return stat.S_ISSOCK(os.stat(path).st_mode)
+    except OSError:
+        return False
