@@ -225,6 +225,7 @@ class Daemon:
             reexec=self._plan_again,
             reloading=self._tell_reloading,
             ready=self._tell_ready,
+            longest_hold=lambda: self.holds.longest,
         )
         return Control(
             runner, plan=self.plan, load=partial(_load, self.options), about=about, hooks=hooks

@@ -143,7 +143,10 @@ async def plan() -> Response:
 async def about() -> Response:
     query = asking.query("pretty")
     facts = asking.control().about(asking.caller())
-    answer = msgspec.to_builtins(facts) | {"started-at": facts.started}
+    answer = msgspec.to_builtins(facts) | {
+        "started-at": facts.started,
+        "longest-hold": asking.control().longest_hold(asking.caller()),
+    }
     return json_answer(answer, pretty=query.flag("pretty"))
 
 

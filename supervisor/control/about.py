@@ -7,6 +7,7 @@ from collections.abc import Callable
 from msgspec import Struct
 
 from supervisor.engine.describe import rfc3339
+from supervisor.runtime.holds import Hold
 
 
 def _nothing() -> None:
@@ -53,3 +54,5 @@ class Hooks(Struct, frozen=True, kw_only=True):
     reexec: Callable[[], None] = _nothing
     reloading: Callable[[], None] = _nothing
     ready: Callable[[str], None] = _nothing_said
+    longest_hold: Callable[[], Hold] = Hold
+    """Returns for how long the event loop was held at most, and by whom."""

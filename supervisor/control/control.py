@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from supervisor.model.component import Key
     from supervisor.model.settings import SourceFile
     from supervisor.runtime.followers import Line, StreamName
+    from supervisor.runtime.holds import Hold
     from supervisor.runtime.runner import Runner
     from supervisor.selectors import Selector
 
@@ -241,6 +242,11 @@ class Control:
         """Return the facts about this process."""
         caller.need("list", "ask for the instance")
         return self._about
+
+    def longest_hold(self, caller: Caller) -> Hold:
+        """Return for how long the event loop was held at most since the start, and by whom."""
+        caller.need("list", "ask for the instance")
+        return self._hooks.longest_hold()
 
     async def shutdown(self, caller: Caller) -> None:
         """Bring everything down in order and end. Asked twice is asked once."""
