@@ -35,6 +35,7 @@ from supervisor.runtime.output import Outputs
 from supervisor.runtime.ownlog import OwnLog, configure, write_directly
 from supervisor.runtime.runner import Runner
 from supervisor.system.detach import detach
+from supervisor.system.lastresort import exit_anyway
 from supervisor.system.linux import LinuxSystem
 from supervisor.system.locks import InstanceLock, PidFile
 from supervisor.system.logfile import LogFile
@@ -53,8 +54,8 @@ EX_UNAVAILABLE = 69
 OUTPUT_GRACE = 2.0
 """Seconds for the last lines to be written at the end."""
 
-SERVER_GRACE = 1.0
-"""Seconds for requests to be answered at the end."""
+EXIT_GRACE = 5.0
+"""Seconds after the last line for everything else: requests to be answered, threads to return."""
 
 STATUS_EVERY = 1.0
 """Seconds between two lines of status for the service manager."""
@@ -173,7 +174,9 @@ class Daemon:
                 log.warning(note)
             for warning in self.plan.warnings:
                 log.warning(str(warning))
-            return trio.run(self._main, instruments=[self.holds])
+            code = trio.run(self._main, instruments=[self.holds])
+            self._call_off()
+            return code
 
     # --- the loop
 
@@ -206,6 +209,8 @@ class Daemon:
                 control.close()
                 await outputs.aclose(OUTPUT_GRACE)
                 self._own_log.write = write_directly
+            # From here on only a thread that hangs in the kernel can keep us.
+            self._call_off = exit_anyway(EXIT_GRACE, runner.code, self._stack.close)
             nursery.cancel_scope.cancel()
         return runner.code
 

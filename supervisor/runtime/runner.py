@@ -226,6 +226,8 @@ class Runner:
         try:
             self.system.launch(launch, report)
         except OSError as error:
+            if connection is not None:
+                self.system.close(connection)
             self._failed(spawn, "fork", error)
 
     def _launched(self, outcome: Launched | LaunchFailed) -> None:
