@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, assert_never
 
 from supervisor.model.errors import BadSelector
+from supervisor.selectors.cost import affordable
 from supervisor.selectors.nodes import (
     MAX_BYTES,
     MAX_LEVELS,
@@ -65,7 +66,9 @@ OPS: Final = (*_PLAIN, *_WITH_STRING, *_WITH_WORD, "not", *_WITH_LIST, "label")
 
 # More brackets than 64 levels can need. json.loads recurses, and would tell us no position.
 _MAX_BRACKETS = 4 * MAX_LEVELS
-_BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*+"|[\[{]|[\]}]', re.DOTALL)
+# A string that is never closed reaches to the end. No possessive quantifiers: early releases of
+# Python 3.11 have them wrong.
+_BRACKETS = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)|[\[{]|[\]}]', re.DOTALL)
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -92,7 +95,7 @@ def parse_json(source: bytes | str) -> Selector:
         value = json.loads(text, object_pairs_hook=_Members, parse_int=float, parse_constant=float)
     except json.JSONDecodeError as error:
         raise BadSelector(f"column {error.pos + 1}", f"not JSON: {error.msg}") from None
-    return _read(value, "$", 1)
+    return affordable(_read(value, "$", 1), "$")
 
 
 def from_json(value: object) -> Selector:

@@ -27,6 +27,7 @@ from typing import Final, Literal, NoReturn
 from msgspec import Struct
 
 from supervisor.model.errors import BadSelector
+from supervisor.selectors.cost import affordable
 from supervisor.selectors.nodes import (
     MAX_BYTES,
     MAX_LEVELS,
@@ -123,7 +124,7 @@ def parse_text(text: str) -> Selector:
         raise BadSelector(f"column {error.start + 1}", "not UTF-8") from None
     if size > MAX_BYTES:
         raise BadSelector("column 1", f"longer than {MAX_BYTES} bytes")
-    return _Parser(text).whole()
+    return affordable(_Parser(text).whole(), "column 1")
 
 
 class _Parser:
