@@ -59,7 +59,7 @@ def configure(form: Format, level: str, *, terminal: bool) -> OwnLog:
 
 
 def _formatter(form: Format) -> logging.Formatter:
-    times = structlog.processors.TimeStamper(fmt="iso", utc=form == "json")
+    times = structlog.processors.TimeStamper(fmt="iso", utc=form != "text")
     before: list[structlog.typing.Processor] = [
         structlog.stdlib.add_log_level,
         structlog.stdlib.ExtraAdder(allow={"component", "kind"}),
