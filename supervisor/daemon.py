@@ -206,6 +206,7 @@ class Daemon:
                 nursery.start_soon(guarded, "the watchdog", partial(self._watchdog, runner))
                 nursery.start_soon(guarded, "the status", partial(self._tell_status, runner))
                 await runner.ended.wait()
+                log.info("everything is down; ending with code %d", runner.code)
                 control.close()
                 await outputs.aclose(OUTPUT_GRACE)
                 self._own_log.write = write_directly
@@ -333,7 +334,8 @@ class Daemon:
     def _log_notes(self, _revision: int, _changed: frozenset[Key], notes: Sequence[Note]) -> None:
         for note in notes:
             level = logging.getLevelNamesMapping()[note.level.upper()]
-            log.log(level, "%s", note.text, extra={"component": note.key, "kind": note.kind})
+            about = {"component": note.key} if note.key else {}
+            log.log(level, "%s", note.text, extra={"kind": note.kind, **about})
             if note.kind == "shutdown":
                 self.notifier.stopping(note.text)
 
