@@ -54,8 +54,14 @@ EX_UNAVAILABLE = 69
 OUTPUT_GRACE = 2.0
 """Seconds for the last lines to be written at the end."""
 
+TAKE_UP_AGAIN = 0.1
+"""Seconds before a failed part of the daemon is taken up again, so that it cannot spin."""
+
 EXIT_GRACE = 5.0
 """Seconds after the last line for everything else: requests to be answered, threads to return."""
+
+STARTS_FIRST = 2.0
+"""Seconds that starting components has to itself, before the web framework is loaded beside it."""
 
 STATUS_EVERY = 1.0
 """Seconds between two lines of status for the service manager."""
@@ -118,6 +124,13 @@ async def guarded(name: str, job: Callable[[], Awaitable[None]]) -> None:
         await job()
     except Exception:
         log.exception("cannot go on with %s: this is a bug in piesd", name)
+
+
+async def kept(name: str, job: Callable[[], Awaitable[None]]) -> None:
+    """Run *job*, which nobody can do without, anew whenever it fails; report each failure."""
+    while True:
+        await guarded(name, job)
+        await trio.sleep(TAKE_UP_AGAIN)
 
 
 class Daemon:
@@ -194,7 +207,7 @@ class Daemon:
                 ("the listeners", runner.listeners.run),
                 ("the inbox", runner.run),
             ):
-                nursery.start_soon(guarded, name, job)
+                nursery.start_soon(kept, name, job)
             now = self.system.wall()
             runner.post(
                 Apply(self.plan.components, self.plan.daemon.shutdown_timeout, "the start", now)
@@ -253,21 +266,19 @@ class Daemon:
 
         The sockets are open already; whoever is early waits in their queues.
         """
+        with trio.move_on_after(STARTS_FIRST):
+            await self.runner.handled()  # Python code in two threads only takes turns.
         module = await self.system.blocking(importlib.import_module, "supervisor.api.serve")
-        started = False
-
-        class Status:
-            def started(self, value: None = None) -> None:
-                nonlocal started
-                started = True
-                task_status.started(value)
-
+        ready = False
         try:
-            await module.serve(control, self.sockets, task_status=Status())
+            async with trio.open_nursery() as nursery:
+                await nursery.start(module.serve, control, self.sockets)
+                ready = True
+                task_status.started()
         except Exception:
             log.exception("cannot answer requests any more: this is a bug in piesd")
-            if not started:
-                task_status.started()
+        if not ready:
+            task_status.started()
 
     async def _signals(
         self,

@@ -6,6 +6,7 @@ no lock. Work is cut into slices: however much there is to do, the loop is given
 
 from __future__ import annotations
 
+import errno
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -44,7 +45,7 @@ from supervisor.system.port import Launch, Launched, LaunchFailed, Reaped, Syste
 
 log = logging.getLogger(__name__)
 
-SLICE = 0.010
+SLICE = 0.003
 """Seconds of work after which everything else in the loop gets its turn."""
 
 Observer = Callable[[int, frozenset[Key], Sequence[Note]], None]
@@ -69,6 +70,8 @@ class Runner:
         self._listeners = ListenerBoard(system, self._happened, self._accepted)
         self._inbox: deque[EngineEvent] = deque()
         self._effects: deque[Effect] = deque()
+        self._taken = 0
+        """How many events were ever taken out of the inbox."""
         self._observers: list[Observer] = []
         self._working = False
         self._running = False
@@ -80,16 +83,24 @@ class Runner:
     def post(self, event: EngineEvent) -> None:
         """Put *event* into the inbox; it is handled at once unless there is much to do."""
         self._inbox.append(event)
-        if self._running and not self._working and len(self._inbox) == 1 and not self._effects:
-            self._work()
+        if self._running and not self._working:
+            if len(self._inbox) == 1 and not self._effects:
+                self._work()
+            else:
+                self._wake.set()  # There is more to do already: `run` goes on with it.
 
     def observe(self, observer: Observer) -> None:
         """Call *observer* after each handled event that changed or told something."""
         self._observers.append(observer)
 
     async def handled(self) -> None:
-        """Return when everything posted so far has been handled and carried out."""
-        while self._inbox or self._effects:
+        """Return when everything posted so far has been handled and carried out.
+
+        What comes meanwhile is not waited for: a start that fails at once, again and again, keeps
+        the inbox from ever being empty.
+        """
+        last = self._taken + len(self._inbox)
+        while self._taken < last or (self._taken == last and self._effects):
             await self._rest.wait()
 
     def reap(self) -> None:
@@ -111,12 +122,12 @@ class Runner:
         try:
             while True:
                 self._work()
-                if self._inbox or self._effects:
-                    await trio.lowlevel.checkpoint()
-                    continue
                 self._rest.set()
                 self._rest = trio.Event()
-                await self._sleep()
+                if self._inbox or self._effects:
+                    await trio.lowlevel.checkpoint()
+                else:
+                    await self._sleep()
         finally:
             self._running = False
 
@@ -145,8 +156,9 @@ class Runner:
         try:
             while now - begun < SLICE:
                 if self._effects:
-                    self._carry_out(self._effects.popleft())
+                    self._try(self._effects.popleft())
                 elif self._inbox:
+                    self._taken += 1
                     self._handle(self._inbox.popleft(), now)
                 else:
                     self.beats += 1
@@ -170,6 +182,15 @@ class Runner:
             return
         for observer in self._observers:
             observer(self.engine.revision, self.engine.changed, notes)
+
+    def _try(self, effect: Effect) -> None:
+        """Carry out *effect*; a bug of ours costs this effect, and not those behind it."""
+        try:
+            self._carry_out(effect)
+        except Exception as bug:
+            log.exception("cannot carry out %r: this is a bug in piesd", effect)
+            if isinstance(effect, Spawn):
+                self._failed(effect, "start", OSError(errno.EIO, f"{type(bug).__name__}: {bug}"))
 
     def _carry_out(self, effect: Effect) -> None:
         match effect:

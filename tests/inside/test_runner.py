@@ -12,11 +12,11 @@ import trio.testing
 from fake_system import Script
 from running import House, house
 from supervisor.model.component import Component, InetAddress, Mode, Output, Respawn
-from supervisor.model.events import Apply, Boot, Happened, Spawned
+from supervisor.model.events import Apply, Boot, Happened, Order, Spawned
 from supervisor.model.state import Phase
 from supervisor.runtime.listeners import PAUSE
 from supervisor.runtime.runner import SLICE
-from supervisor.system.port import ListenError
+from supervisor.system.port import Launch, ListenError, Report
 
 WEB = Component(tag="web", argv=("web",))
 PORT = InetAddress(host="127.0.0.1", port=7)
@@ -272,3 +272,51 @@ async def test_a_bug_in_the_engine_drops_the_event_and_nothing_else(
             home.system.exit("web", 1)
             await home.rest()
             assert home.phase("web") is Phase.RUNNING
+
+
+async def test_what_was_posted_is_handled_though_the_inbox_is_never_empty() -> None:
+    # By the real clock: a virtual one stands still while there is work, and no slice would end.
+    hopeless = Component(tag="hopeless", argv=("x",), precious=True, enabled=False)
+    too_many, launches = 3_000, 0
+    async with house([hopeless]) as home:
+        home.system.scripts["hopeless"] = Script(fails=("exec", errno.ENOENT, "exec x: no"))
+        really = home.system.launch
+
+        def counted(launch: Launch, report: Report) -> None:
+            nonlocal launches
+            launches += 1
+            if launches == too_many:
+                home.system.scripts.clear()
+            really(launch, report)
+
+        home.system.launch = counted  # type: ignore[method-assign]  # it goes on failing
+        home.runner.post(Order("start", ("hopeless",)))
+        await home.runner.handled()
+        home.runner.post(Order("stop", ("hopeless",)))
+        await home.runner.handled()
+        assert 0 < launches < too_many
+        assert home.phase("hopeless") is Phase.STOPPED
+
+
+async def test_a_bug_in_a_start_is_a_failed_start_and_costs_nobody_else(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    def broken(home: House) -> None:
+        launch = home.system.launch
+
+        def buggy(order: Launch, report: Report) -> None:
+            if order.key == "web":
+                raise ZeroDivisionError
+            launch(order, report)
+
+        home.system.launch = buggy  # type: ignore[assignment,method-assign]  # a bug in the system room
+
+    web = Component(tag="web", argv=("web",), respawn=Respawn(max=1))
+    other = Component(tag="other", argv=("other",))
+    with trio.fail_after(60):
+        async with house([web, other], broken) as home:
+            assert home.phase("other") is Phase.RUNNING
+            assert home.phase("web") is Phase.SLEEPING
+            last = home.runner.engine.world.states["web"].last_exit
+            assert last is not None
+            assert "ZeroDivisionError" in last.message
