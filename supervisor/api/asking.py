@@ -10,7 +10,7 @@ from quart import current_app, request
 
 from supervisor.api.params import Query
 from supervisor.api.peer import peer_of
-from supervisor.control.orders import MAX_WAIT, Outcome, Request
+from supervisor.control.orders import Outcome, Request
 from supervisor.model.errors import BadRequest
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def order_request(
     return Request(
         action=action,
         selector=selector,
-        wait=parameters.seconds("wait", most=MAX_WAIT),
+        wait=parameters.seconds("wait"),
         dry_run=parameters.flag("dry-run"),
         if_match=_token(request.headers.get("If-Match")),
         signum=signum,

@@ -106,8 +106,8 @@ class Query:
             raise _bad(name, value, f"a whole number from 0 to {most}")
         return int(value)
 
-    def seconds(self, name: str, *, most: float) -> float | None:
-        """Return a length of time; a longer one than *most* is cut to it."""
+    def seconds(self, name: str) -> float | None:
+        """Return a length of time."""
         value = self._values.get(name)
         if value is None:
             return None
@@ -117,7 +117,7 @@ class Query:
             raise _bad(name, value, "a number of seconds") from None
         if not isfinite(seconds) or seconds < 0:
             raise _bad(name, value, "a number of seconds from 0 up")
-        return min(seconds, most)
+        return seconds
 
 
 def _decode(text: str) -> str:

@@ -105,6 +105,8 @@ class _Door:
         self._where = str(name) if self._unix else str(name[0])
         self._connections: dict[Connection, None] = {}
         self._stirred = trio.Event()
+        self._short = False
+        """The latest accept failed: the system has run out of something."""
 
     async def serve(self) -> None:
         """Accept until cancelled. A socket that breaks takes no other with it."""
@@ -123,8 +125,7 @@ class _Door:
         """
         while len(self._connections) >= self._server.limits.connections:
             self._stirred = trio.Event()
-            silent = [each for each in self._connections if each.waits_for_request]
-            longest = min(silent, key=lambda each: each.silent_since, default=None)
+            longest = self._longest_silent()
             until = inf if longest is None else longest.silent_since + _LEAST_SILENCE
             if longest is not None and until <= trio.current_time():
                 longest.drop()
@@ -132,23 +133,37 @@ class _Door:
             with trio.move_on_at(until):
                 await self._stirred.wait()  # Every connection ends or falls silent some day.
 
+    def _longest_silent(self) -> Connection | None:
+        silent = [each for each in self._connections if each.waits_for_request]
+        return min(silent, key=lambda each: each.silent_since, default=None)
+
     async def _accept(self) -> None:
         try:
             accepted, address = await self._socket.accept()
         except OSError as error:
             if error.errno in _EXHAUSTED:
-                log.warning("cannot accept a connection on %s: %s", self._where, error.strerror)
-                await trio.sleep(_BREATH)
+                await self._exhausted(error)
                 return
             if error.errno in (errno.EBADF, errno.EINVAL, errno.ENOTSOCK):
                 raise
             return  # The client has gone already, or its network: accept(2), "Error handling".
+        self._short = False
         try:
             await self._room()
         except trio.Cancelled:
             accepted.close()
             raise
         self._nursery.start_soon(self._serve_one, accepted, address)
+
+    async def _exhausted(self, error: OSError) -> None:
+        """Have the one who has been silent longest give back a descriptor, and pause."""
+        if not self._short:  # Told once, and not ten times a second.
+            log.warning("cannot accept a connection on %s: %s", self._where, error.strerror)
+        self._short = True
+        longest = self._longest_silent()
+        if longest is not None and longest.silent_since + _LEAST_SILENCE <= trio.current_time():
+            longest.drop()
+        await trio.sleep(_BREATH)
 
     async def _serve_one(self, accepted: trio.socket.SocketType, address: object) -> None:
         server = self._server

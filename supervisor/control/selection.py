@@ -43,8 +43,10 @@ class Rows:
         return self._describer.row(key, trio.current_time(), self._runner.system.wall())
 
     def _observed(self, _: int, changed: frozenset[Key], notes: Sequence[Note]) -> None:
-        for key in changed - self._runner.engine.world.states.keys():
-            self._describer.forget(key)
+        states = self._runner.engine.world.states
+        for key in changed:  # Not `changed - states.keys()`, which looks at all of them.
+            if key not in states:
+                self._describer.forget(key)
 
 
 def tags_of(matches: Iterable[Match]) -> tuple[str, ...]:

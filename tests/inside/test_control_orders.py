@@ -9,9 +9,10 @@ import pytest
 import trio
 import trio.testing
 
-from asked import GUEST, ROOT, STRANGER, desk
+from asked import ABOUT, GUEST, ROOT, STRANGER, Disk, desk, plan_of
 from fake_system import Script
 from running import House
+from supervisor.control.control import Control
 from supervisor.control.orders import Request, signal_number
 from supervisor.model.component import Component, InetAddress, Mode
 from supervisor.model.errors import (
@@ -23,7 +24,7 @@ from supervisor.model.errors import (
     PlanChanged,
     ShuttingDown,
 )
-from supervisor.model.events import Shutdown
+from supervisor.model.events import Apply, Boot, Shutdown
 from supervisor.model.settings import SourceFile
 from supervisor.selectors import All, HasTag, Or
 
@@ -89,6 +90,18 @@ async def test_when_the_time_is_up_the_answer_names_what_has_not_settled_and_why
             assert f"web: it is stopping: waiting for process {asked.pid('web')}" in text
 
 
+async def test_nobody_waits_longer_than_an_hour(autojump_clock: Clock) -> None:
+    def slow(home: House) -> None:
+        home.system.scripts["db"] = Script(delayed=True)
+
+    with trio.fail_after(5000):
+        async with desk([DB], slow) as asked:
+            begun = trio.current_time()
+            with pytest.raises(NotSettled):
+                await asked.order("start", "db", wait=1e9)
+            assert trio.current_time() - begun == pytest.approx(3600)
+
+
 async def test_who_goes_away_while_waiting_takes_nothing_back(autojump_clock: Clock) -> None:
     with trio.fail_after(60):
         async with desk([DB, WEB], deaf) as asked:
@@ -134,6 +147,23 @@ async def test_the_selector_is_evaluated_first_and_then_all_matches_are_acted_on
             ]
 
 
+async def test_what_was_posted_before_an_order_is_seen_by_its_selector(
+    autojump_clock: Clock,
+) -> None:
+    with trio.fail_after(60):
+        async with trio.open_nursery() as nursery:
+            home = House(nursery, 5.0)
+            plan = plan_of(DB, WEB)
+            control = Control(home.runner, plan=plan, load=Disk(plan).load, about=ABOUT)
+            home.runner.post(Apply(plan.components, 5.0))
+            home.runner.post(Boot())
+            # Nothing of this is handled before the runner gets its turn.
+            nursery.start_soon(home.runner.run)
+            outcome = await control.order(Request(action="stop", selector=All()), ROOT)
+            assert outcome.tags == ("db", "web")
+            nursery.cancel_scope.cancel()
+
+
 async def test_a_tag_that_does_not_exist_matches_nothing_and_that_is_no_error(
     autojump_clock: Clock,
 ) -> None:
@@ -166,6 +196,20 @@ async def test_a_connection_is_stopped_with_its_listener_and_shows_the_listeners
             assert (await asked.order("stop", "echo", wait=10)).tags == ("echo",)
             rows = asked.control.list(HasTag("echo"), ROOT)
             assert [row.status for _, row in rows] == ["stopped"]
+
+
+async def test_nothing_is_kept_of_a_connection_that_has_ended(autojump_clock: Clock) -> None:
+    with trio.fail_after(60):
+        async with desk([ECHO]) as asked:
+            for _ in range(3):
+                asked.home.system.connect(PORT)
+                await asked.home.rest()
+                key = asked.control.list(HasTag("echo"), ROOT)[1][0]
+                asked.home.system.exit(key)
+                await asked.home.rest()
+            asked.control.list(All(), ROOT)
+            assert asked.control._rows._describer._rows.keys() == {"echo"}
+            assert asked.control.feed._shown.keys() <= {"echo"}
 
 
 async def test_one_that_takes_long_to_stop_delays_no_other_order(autojump_clock: Clock) -> None:

@@ -21,7 +21,7 @@ import trio.testing
 from asked import Answer, Desk, desk
 from fake_system import Script
 from running import House
-from supervisor.api.limits import Limits
+from supervisor.api.limits import LimitedApp, Limits
 from supervisor.api.serve import serve
 from supervisor.control.identity import Caller, Identities
 from supervisor.model.component import Component
@@ -497,27 +497,52 @@ async def test_who_has_asked_something_is_not_sent_away_by_a_crowd(
             assert [(await wire.answer()).status for wire in (first, second)] == [200, 200]
 
 
+class Exhausted:
+    """Accepts fail so many times; then they are as they were."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *failures: int) -> None:
+        self.failures = list(failures)
+        with trio.socket.socket() as probe:
+            kind = type(probe)
+        accept = kind.accept
+
+        async def failing(sock: Any) -> Any:
+            if self.failures:
+                await trio.lowlevel.checkpoint()
+                raise OSError(self.failures.pop(0), "for the test")
+            return await accept(sock)
+
+        monkeypatch.setattr(kind, "accept", failing)
+
+
 async def test_a_server_without_descriptors_goes_on_when_it_has_some_again(
     tmp_path: Path, autojump_clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with trio.fail_after(60):
         async with served(tmp_path) as here:
-            with trio.socket.socket() as probe:
-                kind = type(probe)
-            accept, failures = kind.accept, [errno.EMFILE, errno.ECONNABORTED]
+            await trio.testing.wait_all_tasks_blocked()
+            system = Exhausted(monkeypatch, errno.ECONNABORTED, *[errno.EMFILE] * 5)
+            begun = trio.current_time()
+            for _ in range(2):  # The accept that waits already is not one of those that fail.
+                async with here.wire() as wire:
+                    assert (await wire.ask("GET /alive/db")).status == 200
+            assert not system.failures
+            assert trio.current_time() - begun > 0.4, "it takes a breath each time"
 
-            async def failing(self: Any) -> Any:
-                if failures:
-                    await trio.lowlevel.checkpoint()
-                    raise OSError(failures.pop(), "for the test")
-                return await accept(self)
 
-            async with here.wire() as wire:  # The accept that waits already gets this one.
-                monkeypatch.setattr(kind, "accept", failing)
-                assert (await wire.ask("GET /alive/db")).status == 200
-            async with here.wire() as wire:
-                assert (await wire.ask("GET /alive/db")).status == 200
-            assert not failures
+async def test_who_is_silent_gives_back_a_descriptor_when_there_are_none_left(
+    tmp_path: Path, autojump_clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with trio.fail_after(60):
+        async with served(tmp_path) as here, here.wire() as silent, here.wire() as other:
+            await trio.sleep(5)
+            await other.ask("GET /alive/db")
+            Exhausted(monkeypatch, errno.EMFILE)
+            for _ in range(2):
+                async with here.wire() as wire:
+                    assert (await wire.ask("GET /alive/db")).status == 200
+            assert await silent.closed() == b""
+            assert (await other.ask("GET /alive/db")).status == 200
 
 
 # --- what is no HTTP, or not ours
@@ -572,6 +597,27 @@ async def test_an_offer_to_speak_something_else_is_not_taken(
         async with served(tmp_path) as here, here.wire() as wire:
             assert (await wire.ask("GET /alive/db", b"", **headers)).status == 200
             assert (await wire.ask("GET /alive/db")).status == 200
+
+
+async def test_a_fault_in_front_of_the_application_is_an_answer_too(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def broken(scope: Any, receive: Any, send: Any) -> None:
+        raise ZeroDivisionError("the secret of the house")
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request"}
+
+    sent: list[dict[str, Any]] = []
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "GET", "path": "/v1", "query_string": b"", "headers": []}
+    await LimitedApp(broken, Limits())(scope, receive, send)
+    assert sent[0]["status"] == 500
+    assert b"A problem occurred while processing the request" in sent[1]["body"]
+    assert "the secret of the house" in caplog.text
 
 
 # --- going away
