@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
-from collections.abc import Callable, MutableMapping
-from typing import Any, Literal
-
-import structlog
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import partial
+from typing import Literal
 
 Write = Callable[[bytes], None]
 Format = Literal["auto", "text", "logfmt", "json"]
+
+_PLAIN = re.compile(r"[^\s\"=\\\x00-\x1f\x7f]+")
 
 _CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), 127)} | {10: "\\n", 9: "\t"}
 
@@ -58,39 +62,57 @@ def configure(form: Format, level: str, *, terminal: bool) -> OwnLog:
     return handler
 
 
-def _formatter(form: Format) -> logging.Formatter:
-    times = structlog.processors.TimeStamper(fmt="iso", utc=form != "text")
-    before: list[structlog.typing.Processor] = [
-        structlog.stdlib.add_log_level,
-        structlog.stdlib.ExtraAdder(allow={"component", "kind"}),
-        times,
-    ]
-    after: list[structlog.typing.Processor] = [
-        structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-        structlog.processors.format_exc_info,
-    ]
-    match form:
-        case "json":
-            after.append(structlog.processors.JSONRenderer())
-        case "text":
-            after.append(_as_text)
-        case _:
-            after.append(
-                structlog.processors.LogfmtRenderer(
-                    key_order=["timestamp", "level", "event"], drop_missing=True
-                )
-            )
-    return structlog.stdlib.ProcessorFormatter(foreign_pre_chain=before, processors=after)
-
-
-def _as_text(_logger: object, _name: str, event: MutableMapping[str, Any]) -> str:
-    """Render for a person: time of day, level if it is worth a look, text.
+class _Text(logging.Formatter):
+    """For a person: time of day, level if it is worth a look, text.
 
     Control characters are shown, not sent: a program's name must not move the cursor.
     """
-    clock = str(event.get("timestamp", ""))[11:19]
-    level = str(event.get("level", "info"))
-    mark = "" if level in ("info", "debug") else f"{level}: "
-    text = str(event.get("event", "")).translate(_CONTROL)
-    trace = f"\n{event['exception']}" if "exception" in event else ""
-    return f"{clock} piesd: {mark}{text}{trace}"
+
+    def format(self, record: logging.LogRecord) -> str:
+        clock = self.formatTime(record, "%H:%M:%S")
+        mark = "" if record.levelno <= logging.INFO else f"{record.levelname.lower()}: "
+        trace = f"\n{self.formatException(record.exc_info)}" if record.exc_info else ""
+        return f"{clock} piesd: {mark}{record.getMessage().translate(_CONTROL)}{trace}"
+
+
+class _Machine(logging.Formatter):
+    """For a program: the same fields as logfmt or as JSON, times in UTC."""
+
+    def __init__(self, render: Callable[[dict[str, str]], str]) -> None:
+        super().__init__()
+        self._render = render
+
+    def format(self, record: logging.LogRecord) -> str:
+        at = datetime.fromtimestamp(record.created, UTC)
+        fields = {
+            "timestamp": at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "level": record.levelname.lower(),
+            "event": record.getMessage(),
+        }
+        for name in ("component", "kind"):
+            if value := getattr(record, name, None):
+                fields[name] = str(value)
+        if record.exc_info:
+            fields["exception"] = self.formatException(record.exc_info)
+        return self._render(fields)
+
+
+def _as_logfmt(fields: dict[str, str]) -> str:
+    return " ".join(f"{name}={_quoted(value)}" for name, value in fields.items())
+
+
+def _quoted(value: str) -> str:
+    """Return *value* bare where it is one plain word, else as JSON writes it."""
+    return value if _PLAIN.fullmatch(value) else json.dumps(value, ensure_ascii=False)
+
+
+def _formatter(form: Format) -> logging.Formatter:
+    # Three short functions, because structlog, which was here before, loads a terminal library at
+    # every start: a tenth of a second and four megabytes (docs/performance.md).
+    match form:
+        case "text":
+            return _Text()
+        case "json":
+            return _Machine(partial(json.dumps, ensure_ascii=False))
+        case _:
+            return _Machine(_as_logfmt)

@@ -50,7 +50,7 @@ def test_logfmt_keeps_a_record_on_one_line_and_says_the_time_zone(
     log_to(lines, logger, "auto")
     logger.warning("two\nlines")
     assert lines[0].count(b"\n") == 1
-    assert b"level=warning event=two\\nlines" in lines[0]
+    assert b'level=warning event="two\\nlines"' in lines[0]
     assert b"Z level" in lines[0]
 
 
