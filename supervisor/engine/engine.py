@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import heapq
+from copy import copy
 from typing import assert_never
 
 from msgspec.structs import replace
 
-from supervisor.engine.describe import Describer
 from supervisor.engine.gates import blocked_by
 from supervisor.engine.machine import step
 from supervisor.engine.notes import note_for
 from supervisor.engine.plan import difference
 from supervisor.engine.world import Link, World
 from supervisor.model.component import Component, Key, Mode, Tag
-from supervisor.model.description import Description
 from supervisor.model.effects import (
     CloseConnection,
     Effect,
     End,
     Forget,
+    Listen,
     Note,
     Retune,
     Spawn,
+    Unlisten,
 )
 from supervisor.model.errors import IllegalEvent
 from supervisor.model.events import (
@@ -75,7 +76,6 @@ class Engine:
 
     def __init__(self, *, shutdown_timeout: float = 5.0) -> None:
         self.world = World()
-        self._describer = Describer(self.world)
         self.revision = 0
         self.changed: frozenset[Key] = frozenset()
         self._shutdown_timeout = shutdown_timeout
@@ -86,6 +86,12 @@ class Engine:
         self._code = 0
         self._effects: list[Effect] = []
         self._now = 0.0
+
+    def copy(self) -> Engine:
+        """Return an engine that goes on from the same states and shares nothing that changes."""
+        double = copy(self)
+        double.world = self.world.copy()
+        return double
 
     # --- questions
 
@@ -98,10 +104,6 @@ class Engine:
         """Return the monotonic time at which `TimePassed` is due, or None."""
         times = [self.world.deadline(), self._stage_ends]
         return min((time for time in times if time is not None), default=None)
-
-    def describe(self, key: Key, now: float, wall: float) -> Description:
-        """Return the row of *key* as people and selectors see it; *wall* is Unix time at *now*."""
-        return self._describer.row(key, now, wall)
 
     # --- events
 
@@ -134,9 +136,18 @@ class Engine:
             case _:
                 assert_never(event)
         self._settle()
+        self._close_before_opening()
         self.changed = frozenset(self.world.changed)
         self.revision += bool(self.changed)
         return self._effects
+
+    def _close_before_opening(self) -> None:
+        """Put listeners that open last: one that closes may free the address that they need."""
+        closed = {effect.key for effect in self._effects if isinstance(effect, Unlisten)}
+        if closed:
+            self._effects.sort(
+                key=lambda effect: isinstance(effect, Listen) and effect.key not in closed
+            )
 
     def _tell(self, key: Key, event: ComponentEvent) -> None:
         """Let one component's machine take *event*, and collect what follows."""
@@ -185,7 +196,6 @@ class Engine:
             return
         link = world.links.get(key)
         world.forget(key)
-        self._describer.forget(key)
         self._effects.append(Forget(key))
         if link is None:
             return

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
-from copy import copy
 
 from msgspec import Struct
 
@@ -36,13 +35,16 @@ class Rehearsed(Struct, frozen=True):
     because: str
 
 
-def rehearse(engine: Engine, order: Order, now: float) -> tuple[Rehearsed, ...]:
+def rehearse(double: Engine, order: Order, now: float) -> tuple[Rehearsed, ...]:
     """Return what *order* would do now, in the order in which it would be done.
 
-    The engine is copied, and the copy is told that every child starts and ends as soon as it is
-    asked to. Modes that end by themselves are taken as running on.
+    The engine is told that every child starts and ends as soon as it is asked to. Modes that end
+    by themselves are taken as running on.
+
+    Args:
+        double: a copy (`Engine.copy`), used up by this. As it shares nothing that changes with
+            the original, this may run in a worker thread.
     """
-    double = copy_engine(engine)
     steps: list[Rehearsed] = []
     pending: deque[EngineEvent] = deque([order])
     for _ in range(_MOST_EVENTS):
@@ -55,18 +57,6 @@ def rehearse(engine: Engine, order: Order, now: float) -> tuple[Rehearsed, ...]:
             if order.action != "signal":
                 pending.extend(_obedient(effect))
     return tuple(steps)
-
-
-def copy_engine(engine: Engine) -> Engine:
-    """Return an engine that goes on from the same states without touching the original's."""
-    double = copy(engine)
-    world = copy(engine.world)
-    for name, value in vars(world).items():
-        if isinstance(value, dict | set | list):
-            setattr(world, name, value.copy())
-    world.connections = {tag: dict(keys) for tag, keys in engine.world.connections.items()}
-    double.world = world
-    return double
 
 
 def _step(world: World, order: Order, effect: Effect) -> Rehearsed | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator
+from copy import copy
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -49,6 +50,15 @@ class World:
         self.unstarted = 0
         """How many startup components are live or waiting."""
         self._deadlines: list[tuple[float, Key]] = []
+
+    def copy(self) -> World:
+        """Return a world of the same states that shares nothing that changes."""
+        double = copy(self)
+        for name, value in vars(self).items():
+            if isinstance(value, dict | set | list):
+                setattr(double, name, value.copy())
+        double.connections = {tag: dict(keys) for tag, keys in self.connections.items()}
+        return double
 
     # --- questions
 

@@ -8,7 +8,7 @@ from msgspec import UNSET, json
 
 from histories import one_step, plans
 from simulation import Simulation
-from supervisor.engine.describe import describe, rfc3339, signal_name
+from supervisor.engine.describe import Describer, describe, rfc3339, signal_name
 from supervisor.model.component import Component, InetAddress, Mode, Respawn
 from supervisor.model.state import Exit
 
@@ -21,16 +21,17 @@ def test_a_kept_row_is_the_row_that_would_be_made_anew(
     plan: list[Component], data: st.DataObject, length: int
 ) -> None:
     sim = Simulation(plan).boot()
+    describer = Describer(sim.engine.world)
     for _ in range(length):
         one_step(sim, data)
         for key in sim.engine.world.ordered():
-            kept = sim.engine.describe(key, sim.now, WALL)
+            kept = describer.row(key, sim.now, WALL)
             assert kept == describe(sim.engine.world, key, sim.now, WALL)
 
 
 def test_the_attributes_of_pies_come_under_their_names_and_only_where_they_apply() -> None:
     sim = Simulation([Component(tag="web", argv=("web", "-v"), command="web -v")]).boot().settle()
-    row = json.decode(json.encode(sim.engine.describe("web", sim.now, WALL)))
+    row = json.decode(json.encode(describe(sim.engine.world, "web", sim.now, WALL)))
     pies = {name: row[name] for name in ("tag", "type", "mode", "status", "active", "PID", "argv")}
     assert pies == {
         "tag": "web",
@@ -48,7 +49,7 @@ def test_a_sleeper_tells_the_seconds_until_its_next_try_and_the_date() -> None:
     web = Component(tag="web", argv=("web",), respawn=Respawn(max=1, sleep=300))
     sim = Simulation([web]).boot().settle()
     sim.exit(sim.child("web"), Exit(code=1, message="exited with 1"))
-    row = sim.engine.describe("web", sim.now + 10.4, WALL)
+    row = describe(sim.engine.world, "web", sim.now + 10.4, WALL)
     assert (row.status, row.wakeup_time) == ("sleeping", 290)
     assert row.blocked_by is not None
     assert row.blocked_by.until == rfc3339(WALL + 289.6)
@@ -61,7 +62,7 @@ def test_a_listener_shows_its_address_and_its_connections_are_rows_with_its_tag(
     sim.connect("echo")
     sim.settle()
     listener, connection = (
-        sim.engine.describe(key, sim.now, WALL) for key in sim.engine.world.ordered()
+        describe(sim.engine.world, key, sim.now, WALL) for key in sim.engine.world.ordered()
     )
     assert (listener.status, listener.url) == ("listener", "inet+tcp://[::1]:79")
     assert listener.connections == 1

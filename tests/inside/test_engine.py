@@ -11,6 +11,7 @@ from supervisor.engine.gates import blocked_by
 from supervisor.engine.plan import difference
 from supervisor.engine.rehearse import rehearse
 from supervisor.model.component import Component, InetAddress, Mode, Output, Respawn, Tag
+from supervisor.model.effects import Listen, Unlisten
 from supervisor.model.events import Apply, Hurry, Order, Shutdown
 from supervisor.model.state import Exit, Phase, Stage
 
@@ -438,7 +439,7 @@ def test_the_difference_names_action_keys_and_dependents() -> None:
 def test_a_rehearsal_says_what_the_order_then_does_and_changes_nothing() -> None:
     sim = running(component("db"), component("a", "db"), component("b", "a"), component("c", "db"))
     before = dict(sim.engine.world.states)
-    steps = rehearse(sim.engine, Order("restart", ("db",), "me"), sim.now)
+    steps = rehearse(sim.engine.copy(), Order("restart", ("db",), "me"), sim.now)
     assert sim.engine.world.states == before
     sim.history.clear()
     sim.order("restart", "db").settle()
@@ -474,3 +475,12 @@ def test_an_order_has_settled_when_a_later_child_is_up() -> None:
     assert not is_settled(sim.engine.world.states["web"], "restart", generation)
     sim.settle()
     assert is_settled(sim.engine.world.states["web"], "restart", generation)
+
+
+def test_in_a_reload_an_address_is_given_up_before_another_listener_takes_it() -> None:
+    sim = running(listener("old"))
+    effects = sim.engine.handle(Apply((listener("new"),), 5.0), sim.now)
+    assert [(type(each), each.key) for each in effects if isinstance(each, Listen | Unlisten)] == [
+        (Unlisten, "old"),
+        (Listen, "new"),
+    ]
