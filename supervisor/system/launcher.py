@@ -76,6 +76,7 @@ class Launcher:
     ) -> None:
         self._environ = {k: v for k, v in setup.environ.items() if k != MARKER}
         self._nofile = setup.nofile
+        self._sealed = setup.sealed
         self._forest = forest
         self._readiness = readiness
         self._blocking = blocking
@@ -177,7 +178,9 @@ class Launcher:
                     self._later(task, partial(self._start_slowly, task, program, copies))
                 return
             vfork = not program.switches and all(map(self._mounts.local, program.places()))
-            pid, verdict = spawn.start(program, streams, vfork=vfork, nofile=self._nofile)
+            pid, verdict = spawn.start(
+                program, streams, vfork=vfork, nofile=self._nofile, sealed=self._sealed
+            )
         except CannotSpawn as error:
             self._fail(task, error.stage, error.number, error.message)
             return

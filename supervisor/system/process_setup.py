@@ -23,12 +23,14 @@ class ProcessSetup(Struct, frozen=True, kw_only=True):
     """What the process was like before we changed it, and what could not be had.
 
     `environ` is what children start from, `nofile` their limits of open files (soft, hard),
-    `notes` are sentences for the log.
+    `notes` are sentences for the log. `sealed`: no descriptor that we came with survives exec
+    (and Python opens all others so).
     """
 
     environ: dict[str, str]
     nofile: tuple[int, int]
     subreaper: bool = False
+    sealed: bool = False
     notes: tuple[str, ...] = ()
 
 
@@ -47,13 +49,17 @@ def prepare_process() -> ProcessSetup:
     """
     notes: list[str] = []
     _open_standard_descriptors()
-    close_others_on_exec()
+    sealed = close_others_on_exec()
     reset_signals()
     before = remember_process()
     _raise_nofile(before.nofile, notes)
     subreaper = become_subreaper(notes)
     return ProcessSetup(
-        environ=before.environ, nofile=before.nofile, subreaper=subreaper, notes=tuple(notes)
+        environ=before.environ,
+        nofile=before.nofile,
+        subreaper=subreaper,
+        sealed=sealed,
+        notes=tuple(notes),
     )
 
 
@@ -95,18 +101,23 @@ def _ignore(_number: int, _frame: object) -> None:
     """Do what SIG_IGN does."""
 
 
-def close_others_on_exec() -> None:
-    """Mark what we inherited beside 0, 1 and 2, so that no child inherits it in turn."""
+def close_others_on_exec() -> bool:
+    """Mark what we inherited beside 0, 1 and 2, so that no child inherits it in turn.
+
+    Returns:
+        False if it cannot be known what we inherited: then every child has to close everything.
+    """
     try:
         names = os.listdir("/proc/self/fd")
     except OSError:
-        return  # Children close everything themselves too; this is the second net.
+        return False
     for name in names:
         if int(name) > 2:
             try:
                 os.set_inheritable(int(name), False)
             except OSError:
                 continue  # It was the descriptor of the listing itself.
+    return True
 
 
 def _open_standard_descriptors() -> None:

@@ -280,8 +280,9 @@ def test_detached_a_failure_to_start_is_told_by_the_starter(tmp_path: Path) -> N
 
 
 def test_children_see_none_of_our_descriptors_and_no_ignored_signal(tmp_path: Path) -> None:
-    # nohup ignores SIGHUP, which a child would inherit.
-    with piesd(tmp_path, SLEEPER, wrapper=("nohup",)) as daemon:
+    # nohup ignores SIGHUP, and the shell leaves a descriptor open: a child would inherit both.
+    careless = ("sh", "-c", 'exec 9</dev/null; exec nohup "$@"', "sh")
+    with piesd(tmp_path, SLEEPER, wrapper=careless) as daemon:
         pid = daemon.until_status("web", "running")["PID"]
         daemon.until(lambda: Path(f"/proc/{pid}/comm").read_text() == "sleep\n")
         assert sorted(os.listdir(f"/proc/{pid}/fd")) == ["0", "1", "2"]
