@@ -2,6 +2,7 @@
 #
 #   make PYTHON=/path/to/python3 …   another interpreter than the first that fits (make clean first)
 #   make test PYTEST_ARGS='-k word'  arguments for pytest
+#   make bench QUICK=1               a short one
 
 .POSIX:
 SHELL = /bin/sh
@@ -20,7 +21,7 @@ help:
 	@echo 'make test       everything that CI runs: format, lint, import directions, types, tests'
 	@echo 'make quick      the tests of the inside alone, in seconds'
 	@echo 'make format     format the code and mend what the linter can mend'
-	@echo 'make bench      measure'
+	@echo 'make bench      measure what piesd costs (QUICK=1: in a minute); see docs/performance.md'
 	@echo 'make lock       write requirements/*.lock anew (LOCK_ARGS=--upgrade: the newest that fits)'
 	@echo 'make changelog  show what the next release says in CHANGELOG.md'
 	@echo 'make clean      remove what these commands made'

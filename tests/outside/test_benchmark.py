@@ -1,0 +1,63 @@
+"""The benchmark measures what it says and leaves nothing behind. Nothing is timed here."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from bench.report import ROWS
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def start(tmp_path: Path, *words: str) -> subprocess.Popen[str]:
+    """Start a short benchmark whose every file is below *tmp_path*."""
+    command = [sys.executable, "-m", "bench", "--results", str(tmp_path / "results"), *words]
+    return subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def processes_of(directory: Path) -> list[str]:
+    """Return the command lines that name *directory*."""
+    found = []
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            line = file.read_bytes()
+        except OSError:
+            continue
+        if os.fsencode(directory / "piesd-bench-") in line:
+            found.append(line.decode(errors="replace"))
+    return found
+
+
+def test_a_short_benchmark_measures_everything_and_leaves_only_its_result(tmp_path: Path) -> None:
+    bench = start(tmp_path, "--components", "3", "--repeat", "1", "--idle", "0.1")
+    out, error = bench.communicate(timeout=120)
+    assert (bench.returncode, error) == (0, "")
+    (result,) = (tmp_path / "results").iterdir()
+    measured = json.loads(result.read_text())["components"]["3"]
+    assert set(measured) == {row.name for row in ROWS}
+    assert all(row.text.strip() in out for row in ROWS)
+    assert [path.name for path in tmp_path.iterdir()] == ["results"]
+    assert not processes_of(tmp_path)
+
+
+def test_a_benchmark_that_is_interrupted_leaves_nothing_behind(tmp_path: Path) -> None:
+    bench = start(tmp_path, "--components", "20", "--repeat", "100")
+    assert bench.stdout is not None
+    bench.stdout.readline()  # The heading: from then on there may be children.
+    bench.send_signal(signal.SIGINT)
+    _, error = bench.communicate(timeout=60)
+    assert (bench.returncode, error) == (130, "\nbench: interrupted\n")
+    assert not list(tmp_path.iterdir())
+    assert not processes_of(tmp_path)
