@@ -85,7 +85,6 @@ class Launcher:
         self._users = Users()
         self._null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
         self._pending: dict[int, _Pending] = {}
-        self._failed: set[int] = set()
         self.slow_starts = 0
         """Starts by a worker thread whose child's number is not known yet."""
         self._send_job, self._jobs = trio.open_memory_channel[
@@ -210,7 +209,6 @@ class Launcher:
             return True
         assert isinstance(verdict, Failure)
         self._forest.forget(pending.tree)
-        self._failed.add(pid)
         if may_look:
             self._fail(pending.task, *explain(pending.program, verdict))
         else:
@@ -250,21 +248,13 @@ class Launcher:
 
     # --- reports
 
-    def ended(self, pid: int) -> bool:
-        """Report the launch of a child that was reaped, if that is still to do.
-
-        Returns:
-            True if it never became a program, so that its end is no news.
-        """
+    def ended(self, pid: int) -> None:
+        """Report the launch of a child that was reaped, if that is still to do."""
         if pid in self._pending and not self._decide(pid, may_look=False):
             # Nobody is left to write: something killed it before it said a word.
             pending = self._pending[pid]
             self._settle(pid)
             self._succeed(pending.task, pid)
-        if pid in self._failed:
-            self._failed.discard(pid)
-            return True
-        return False
 
     def _succeed(self, task: _Task, pid: int) -> None:
         task.report(Launched(task.launch.key, task.launch.generation, pid))

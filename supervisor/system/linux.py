@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import os
 import random
+import resource
 import secrets
+import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -26,6 +28,10 @@ from supervisor.system.trees import MARKER, Forest
 T = TypeVar("T")
 
 _THREADS = 16
+
+_RESERVED = 32
+"""Descriptors that no component gets, so that orders are still taken when a thousand of them have
+used up all others."""
 
 
 class LinuxSystem:
@@ -112,6 +118,10 @@ class LinuxSystem:
     def pipe(self) -> tuple[int, int]:
         """Return a close-on-exec pipe: a non-blocking read end and a blocking write end."""
         reader, writer = os.pipe2(os.O_CLOEXEC)
+        if max(reader, writer) >= _first_reserved():
+            os.close(reader)
+            os.close(writer)
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
         os.set_blocking(reader, False)
         return reader, writer
 
@@ -158,6 +168,10 @@ class LinuxSystem:
 
     def accept(self, fd: int) -> Connection | None:
         """Accept one connection, or return None when there is none now."""
+        probe = os.dup(fd)  # Its number is that of the connection: the lowest that is free.
+        os.close(probe)
+        if probe >= _first_reserved():
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
         return self._listeners.accept(fd)
 
     # --- slow things
@@ -167,3 +181,11 @@ class LinuxSystem:
         return await trio.to_thread.run_sync(
             partial(job, *args, **kwargs), abandon_on_cancel=False, limiter=self._limiter
         )
+
+
+def _first_reserved() -> int:
+    """Return the number from which on descriptors are not for components."""
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if limit == resource.RLIM_INFINITY:
+        return sys.maxsize
+    return limit - min(_RESERVED, limit // 4)

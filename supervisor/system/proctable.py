@@ -14,6 +14,7 @@ _GONE = (errno.ENOENT, errno.ESRCH)
 _FULL = (errno.EMFILE, errno.ENFILE)
 _CHUNK = 65536
 _ROUNDS = 3
+_MOMENTS = 20
 
 
 class ProcessInfo(NamedTuple):
@@ -73,16 +74,42 @@ def read_process(pid: int) -> ProcessInfo | None:
 
 
 def read_variable(pid: int, name: bytes) -> bytes | None:
-    """Return a variable of the environment *pid* was executed with, None if it cannot be seen."""
+    """Return a variable of the environment *pid* was executed with, None if it cannot be seen.
+
+    Raises:
+        InExec: *pid* is just being executed, and stays so for longer than we wait.
+    """
     try:
-        data = _read(f"/proc/{pid}/environ")
+        data = _read_environment(pid)
     except PermissionError:  # It runs for another user, or may not be looked into.
         return None
     start = name + b"="
-    for entry in (data or b"").split(b"\0"):
+    for entry in data.split(b"\0"):
         if entry.startswith(start):
             return entry[len(start) :]
     return None
+
+
+class InExec(Exception):
+    """A process is between two programs: it has no environment to be known by yet."""
+
+
+def _read_environment(pid: int) -> bytes:
+    """Return the environment of *pid*, empty for a zombie.
+
+    In the middle of an execve there is none for a moment, and no command line either; a process
+    that was given no environment has at least a command line.
+    """
+    for _ in range(_MOMENTS):
+        if data := _read(f"/proc/{pid}/environ"):
+            return data
+        if _read(f"/proc/{pid}/cmdline"):
+            return _read(f"/proc/{pid}/environ") or b""
+        info = read_process(pid)
+        if info is None or not info.alive:
+            return b""
+        time.sleep(0.0005)
+    raise InExec
 
 
 class View(Protocol):

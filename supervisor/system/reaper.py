@@ -57,8 +57,8 @@ class Reaper:
         changed = False
         for end in self._ends():
             pid, status, usage = end
-            if self._launcher.ended(pid):
-                continue
+            # A start that failed has no tree any more, so its end is that of a stranger.
+            self._launcher.ended(pid)
             if self._launcher.slow_starts and self._forest.leader_of(pid) is None:
                 self._unclaimed[pid] = end
             tree, touched = self._forest.end(pid)

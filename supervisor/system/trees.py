@@ -9,6 +9,7 @@ from urllib.parse import quote, unquote
 
 from supervisor.model.component import Key
 from supervisor.system.proctable import (
+    InExec,
     ProcessInfo,
     ProcessTable,
     View,
@@ -157,6 +158,8 @@ class Forest:
                 found = descend(view, sorted(tree.roots))
                 self._learn(tree, found)
                 tree.lost = tuple(pid for pid, info in found.items() if info.alive)
+            if not any(tree.known for tree in self.leaderless()):
+                break  # Nothing was walked, so nothing moved while we walked: the usual case.
             view.look_again()
             if not self._adopt(view):
                 break
@@ -206,7 +209,10 @@ class Forest:
             info = view.info(pid)
             if info is None:
                 continue
-            tree = self._owner(info)
+            try:
+                tree = self._owner(info)
+            except InExec:
+                continue  # The next look knows more.
             if tree is not None:
                 tree.roots.add(pid)
                 self._roots[pid] = tree
@@ -220,7 +226,13 @@ class Forest:
         started, tree = self._known.get(info.pid, (-1, None))
         if tree is not None and started == info.started:
             return tree
-        if name := self._marked(info.pid):
+        try:
+            name = self._marked(info.pid)
+        except InExec:
+            if tree := self._by_session(info):
+                return tree
+            raise
+        if name is not None:
             tree = self._trees.get(name)
             if tree is None and name not in self._expected:
                 # Its tree was reported gone: it slipped through while it was forking. A component
@@ -228,6 +240,9 @@ class Forest:
                 log.warning("killing process %d, a late orphan of %s", info.pid, name[0])
                 send_signal(info, signal.SIGKILL)
             return tree
+        return self._by_session(info)
+
+    def _by_session(self, info: ProcessInfo) -> Tree | None:
         return self._sessions.get(info.session) or self._sessions.get(info.group)
 
     def _marked(self, pid: int) -> tuple[Key, int] | None:

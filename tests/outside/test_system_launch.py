@@ -75,12 +75,38 @@ async def test_a_child_has_a_session_of_its_own_and_nothing_but_0_1_2(both: Real
     assert os.getsid(pid) == os.getpgid(pid) == pid
 
 
-async def test_a_child_blocks_ignores_and_catches_no_signal(both: RealChildren) -> None:
-    # SIGPIPE and SIGXFSZ are ignored in every Python, hence in us right now.
+async def test_a_child_blocks_nothing_and_ignores_nothing_of_what_python_ignores(
+    both: RealChildren,
+) -> None:
     pid = await both.start(argv=("/bin/sleep", "1000")).pid()
-    status = status_of(pid)
-    for line in ("SigBlk", "SigIgn", "SigCgt"):
-        assert int(status[line], 16) == 0, line
+    ours, child = status_of(), status_of(pid)
+    ignored = 1 << (signal.SIGPIPE - 1) | 1 << (signal.SIGXFSZ - 1)
+    assert int(ours["SigIgn"], 16) & ignored == ignored
+    assert int(child["SigIgn"], 16) & ignored == 0
+    assert int(child["SigBlk"], 16) == 0
+
+
+@pytest.mark.parametrize(
+    ("said", "heard"),
+    [
+        ((), True),
+        ((b"OSError:", b"2", b":", b""), spawn.Failure(executing=True, number=2)),
+        ((b"OSError:", b"1c", b":", b"noexec"), spawn.Failure(executing=False, number=28)),
+        ((b"OSError:", b"d", b":", b"noexec:chdir"), spawn.Failure(executing=False, number=13)),
+        ((b"OSError:", b"1"), True),  # Killed while it was speaking: its end tells.
+        ((b"SubprocessError:0:", b"Exception"), spawn.Failure(executing=False, number=22)),
+    ],
+)
+def test_a_child_is_heard_to_its_end(said: tuple[bytes, ...], heard: spawn.Failure | bool) -> None:
+    reader, writer = os.pipe()
+    os.set_blocking(reader, False)
+    verdict = spawn.Verdict(reader, vfork=False)
+    for part in said:
+        os.write(writer, part)
+        assert verdict.hear() is False
+    os.close(writer)
+    assert verdict.hear() == heard
+    os.close(reader)
 
 
 async def test_a_child_gets_the_limit_of_open_files_that_we_were_given() -> None:
@@ -518,3 +544,20 @@ async def test_without_fork_exec_no_exit_status_is_lost(without_fork_exec: RealC
         children.shell(f"exit {n}", f"c{n}")
     ended = [await children.reaped() for _ in range(30)]
     assert {(e.key, e.exit.code) for e in ended} == {(f"c{n}", n) for n in range(30)}
+
+
+async def test_without_fork_exec_an_end_before_the_number_is_known_is_kept(
+    without_fork_exec: RealChildren, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = spawn.start_slowly
+
+    def even_slower(*args: Any, **options: Any) -> int | spawn.Failure:
+        pid = real(*args, **options)
+        while os.path.exists(f"/proc/{pid}"):  # Until the trio thread has reaped it.
+            os.sched_yield()
+        return pid
+
+    monkeypatch.setattr(spawn, "start_slowly", even_slower)
+    started = without_fork_exec.shell("exit 7")
+    assert (await without_fork_exec.reaped()).exit.code == 7
+    assert [type(report) for report in started.reports] == [Launched]

@@ -137,6 +137,27 @@ def test_the_death_of_the_owner_frees_the_lock(tmp_path: Path) -> None:
     lock.release()
 
 
+def test_a_lock_on_a_file_that_was_just_removed_is_worth_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The owner ends, and removes the file, between our open and our lock."""
+    lock, real = InstanceLock(str(tmp_path), "web"), os.open
+    opened: list[int] = []
+
+    def removed_at_first(path: str, flags: int, mode: int) -> int:
+        opened.append(real(path, flags, mode))
+        if len(opened) == 1:
+            os.unlink(path)
+        return opened[-1]
+
+    monkeypatch.setattr(os, "open", removed_at_first)
+    lock.acquire()
+    assert len(opened) == 2
+    with pytest.raises(AlreadyRunning):
+        InstanceLock(str(tmp_path), "web").acquire()
+    lock.release()
+
+
 def test_a_lock_removed_by_hand_is_not_removed_again_when_it_is_anothers(tmp_path: Path) -> None:
     first, second = (InstanceLock(str(tmp_path), "web") for _ in range(2))
     first.acquire()

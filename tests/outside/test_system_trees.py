@@ -165,6 +165,19 @@ async def test_what_keeps_its_session_is_found_without_a_marker(children: RealCh
     assert await children.next() == TreeReport("c", 1, ())
 
 
+async def test_what_left_the_group_and_its_environment_is_known_by_its_session(
+    children: RealChildren,
+) -> None:
+    program = "import os\nif os.fork(): os._exit(0)\nos.setpgid(0, 0)\n"
+    program += "print('up', os.getpid(), flush=True)\nos.execve('/bin/sleep', ['s', '1000'], {})"
+    started = children.start(argv=python(program))
+    pid = await up(started)
+    assert (await children.reaped()).lost == (pid,)
+    assert children.system.signal("c", 1, KILL, "group") == 0
+    assert children.system.signal("c", 1, KILL, "lost") == 1
+    await empty(children, "c")
+
+
 async def test_what_hid_everything_is_known_by_its_past(children: RealChildren) -> None:
     """No marker, no session, and an orphan once its parents die: but we saw it as their child."""
     daemon = " ".join(f"'{word}'" for word in python(DAEMON))
@@ -174,6 +187,32 @@ async def test_what_hid_everything_is_known_by_its_past(children: RealChildren) 
     ended = await children.reaped()
     assert ended.lost == (pid,)
     assert children.system.signal("c", 1, KILL, "lost") == 1
+    await empty(children, "c")
+
+
+async def test_what_leaves_its_session_while_it_is_stopped_is_known_by_its_number(
+    children: RealChildren,
+) -> None:
+    clean = "import os, signal\ndef leave(*_):\n os.setsid()\n os.write(1, b'out')\n"
+    clean += "signal.signal(15, leave)\nos.write(1, b'up %d\\n' % os.getpid())\n"
+    clean += "while True: signal.pause()"
+    program = f"""
+import os, signal, sys
+reader, writer = os.pipe()
+inside, outside = os.pipe()
+if os.fork() == 0:
+    os.dup2(outside, 1)
+    os.execve(sys.executable, [sys.executable, "-ISc", {clean!r}], {{}})
+os.close(outside)
+signal.signal(15, lambda *_: None)
+os.write(1, os.read(inside, 100))
+os.read(inside, 100)  # It has left: now we may.
+"""
+    started = children.start(argv=python(program))
+    pid = await up(started)
+    children.system.signal("c", 1, TERM, "group")
+    assert (await children.reaped()).lost == (pid,)
+    children.system.signal("c", 1, KILL, "lost")
     await empty(children, "c")
 
 
@@ -311,7 +350,6 @@ async def test_five_hundred_are_started_killed_and_reaped_and_nothing_leaks(
     for kept in (forest._trees, forest._leaders, forest._known, forest._sessions, forest._roots):
         assert not kept
     assert not children.system._launcher._pending
-    assert not children.system._launcher._failed
     children._readers.clear()
 
 
@@ -323,6 +361,67 @@ async def test_running_out_of_descriptors_does_not_make_us_blind(children: RealC
     with no_descriptor_left():
         news = children.system.reap()
     assert [end.lost for end in news] == [(pid,)]
+
+
+async def test_an_orphan_in_the_middle_of_an_exec_is_no_alien(
+    children: RealChildren, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For a moment of execve a process shows neither environment nor command line."""
+    started = children.shell("(setsid sh -c 'echo up $$; exec sleep 1000' &) ; exit 0")
+    pid = await up(started)
+    leader = await started.pid()
+    wait_until_ended(leader)
+    real = proctable._read
+    empty_reads: list[str] = []
+
+    def read(path: str) -> bytes | None:
+        if path in {f"/proc/{pid}/environ", f"/proc/{pid}/cmdline"} and len(empty_reads) < 10:
+            empty_reads.append(path)
+            return b""
+        return real(path)
+
+    monkeypatch.setattr(proctable, "_read", read)
+    assert [end.lost for end in children.system.reap()] == [(pid,)]
+    assert len(empty_reads) == 10
+
+
+async def test_an_exec_that_hangs_is_looked_at_again_later(
+    children: RealChildren, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = children.shell("(setsid sh -c 'echo up $$; exec sleep 1000' &) ; exit 0")
+    pid = await up(started)
+    wait_until_ended(await started.pid())
+    monkeypatch.setattr(proctable, "_MOMENTS", 0)
+    assert [end.lost for end in children.system.reap()] == [()]
+    assert pid not in children.system._forest._aliens
+    monkeypatch.setattr(proctable, "_MOMENTS", 20)
+    await children.start("b", argv=("/bin/true",)).pid()
+    await children.reaped()
+    while read_process(pid) is not None:
+        assert children.system.reap() == []
+        await trio.lowlevel.checkpoint()
+
+
+async def test_who_moves_to_us_between_two_looks_is_not_missed(
+    children: RealChildren, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its parent ends after we have looked at our own children, and before we look at its."""
+    started = children.shell("(setsid sh -c 'echo up $$; exec sleep 1000' &) ; exec sleep 1000")
+    pid = await up(started)
+    real, ours = proctable._read, f"/proc/{os.getpid()}/task/{os.getpid()}/children"
+    looks = []
+
+    def read(path: str) -> bytes | None:
+        data = real(path)
+        if path == ours:
+            looks.append(data)
+            if len(looks) == 1:
+                return b" ".join(n for n in (data or b"").split() if int(n) != pid)
+        return data
+
+    monkeypatch.setattr(proctable, "_read", read)
+    assert pid in children.system.processes("c", 1)
+    assert looks or not children.system._table.children_files
 
 
 def test_strangers_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
