@@ -14,6 +14,12 @@ from supervisor.model.errors import Problem
 DEEPEST = 32
 """Levels of tables and lists. No key needs six."""
 
+_LONG_KEY = re.compile(
+    r"""^[ \t]*(?:\[{1,2}[ \t]*)?(?:(?:[\w-]+|"[^"\n]*"|'[^'\n]*')[ \t]*\.[ \t]*){64}""",
+    re.MULTILINE,
+)
+"""A key of more than 64 parts: tomllib takes quadratic time for it, hours for 100,000 parts."""
+
 _AT = re.compile(r" \(at (?:line (?P<line>\d+), column (?P<column>\d+)|end of document)\)$")
 _TWICE = re.compile(r"Cannot declare \((?P<names>.*)\) twice")
 _HEADER = re.compile(r"""^[ \t]*\[[ \t]*component[ \t]*\.[ \t]*(?P<tag>[\w-]+|"[^"]*"|'[^']*')""")
@@ -24,6 +30,10 @@ def read(text: str, file: str, problems: list[Problem]) -> Node | None:
     """Return the tables of *text*, or None after adding to *problems* why it is not TOML."""
     # Line ends are what tomllib makes of them; a carriage return elsewhere is a fault it finds.
     text = text.removeprefix("\ufeff").replace("\r\n", "\n")
+    if match := _LONG_KEY.search(text):
+        line = text.count("\n", 0, match.start()) + 1
+        problems.append(Problem(file, line, "", "is a key of more than 64 parts"))
+        return None
     try:
         values = tomllib.loads(text)
         return _join(values, positions(text), file, "")

@@ -334,18 +334,28 @@ class Engine:
         self._stage_ends = self._now + self._shutdown_timeout
         self._note(None, "shutdown", "info", f"shutting down{f': {by}' if by else ''}")
         self.world.enter(Stage.STOPPING)
+        # What is going down already has no more time than what begins to now.
+        for key, state in list(self.world.states.items()):
+            if state.phase is Phase.STOPPING and state.deadline is not None:
+                latest = self._now + self._patience(key, self.world.specs[key])
+                self.world.put(key, replace(state, deadline=min(state.deadline, latest)))
 
     def _hurry(self) -> None:
         if self.stage not in (Stage.STOPPING, Stage.LAST):
             return
         self._note(None, "hurry", "warning", "killing what is left, as asked")
+        self._kill_the_rest()
+        if not self._give_up:
+            self._stage_over()
+
+    def _kill_the_rest(self) -> None:
+        """Wait for nothing any more, and for no dependent to go first."""
         self._hurried = True
-        self._stage_ends = self._now
         for key, state in list(self.world.states.items()):
             if state.phase is Phase.STOPPING and state.deadline is not None:
                 self.world.put(key, replace(state, deadline=self._now))
         self.world.dirty.update(self.world.states)
-        self._time_passed()
+        self._tell_deadlines()
 
     def _patience(self, key: Key, spec: Component) -> float:
         """Return how long *key* may take to go down.
@@ -365,11 +375,14 @@ class Engine:
     # --- time
 
     def _time_passed(self) -> None:
+        self._tell_deadlines()
+        if self._stage_ends is not None and self._stage_ends <= self._now:
+            self._stage_over()
+
+    def _tell_deadlines(self) -> None:
         for key in self.world.due(self._now):
             if key in self.world.states:
                 self._tell(key, DeadlineReached())
-        if self._stage_ends is not None and self._stage_ends <= self._now:
-            self._stage_over()
 
     def _stage_over(self) -> None:
         """The budget of this stage of the shutdown is used up."""
@@ -388,6 +401,8 @@ class Engine:
             for key, state in list(self.world.states.items()):
                 if state.live:
                     self._tell(key, Stop("the end of the shutdown"))
+        elif not self._hurried:
+            self._kill_the_rest()
 
     def _finish(self) -> None:
         if self.stage is not Stage.ENDED:

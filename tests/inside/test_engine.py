@@ -278,6 +278,41 @@ def test_a_second_signal_kills_at_once_what_is_left() -> None:
     assert (sim.ended, sim.now) == (0, hurried_at)
 
 
+def test_what_was_going_down_already_is_killed_within_the_budget_too() -> None:
+    sim = running(component("slow", stop_timeout=600), shutdown_timeout=5)
+    sim.deaf = {"slow"}
+    begun = sim.now
+    sim.order("stop", "slow")
+    sim.post(Shutdown("me"))
+    while not sim.has_ended():
+        sim.wake()
+        sim.settle()
+    assert sim.children == {}
+    assert sim.now - begun <= 5
+
+
+def test_what_stands_behind_something_unkillable_is_killed_when_the_budget_is_used_up() -> None:
+    sim = running(component("db"), component("web", "db"))
+    sim.post(Shutdown("me"))
+    while not sim.has_ended():
+        sim.wake()  # And nothing ends: web least of all.
+    assert "signal db 15" in sim.history
+    assert "signal db 9" in sim.history
+
+
+def test_a_third_signal_does_not_end_it_before_everything_is_killed() -> None:
+    sim = running(component("db"), component("web", "db"))
+    sim.deaf = {"db", "web"}
+    sim.post(Shutdown("me"))
+    sim.post(Hurry())
+    sim.post(Hurry())
+    assert not sim.has_ended()
+    while not sim.has_ended():
+        sim.wake()
+        sim.settle()
+    assert sim.children == {}
+
+
 def test_what_no_signal_ends_is_left_behind_at_last() -> None:
     sim = running(component("stuck"))
     sim.post(Shutdown("me"))
