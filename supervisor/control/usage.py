@@ -59,6 +59,8 @@ class Meter:
             if state is not None and (state.pid is not None or state.lost):
                 pids = self._runner.system.processes(key, state.generation)
                 trees[key, state.generation] = pids
+                # It looks at the process table: a thousand such looks must not hold up anybody.
+                await trio.lowlevel.checkpoint()
         # Reading /proc for many processes takes a while, so a thread does it.
         read = await self._runner.system.blocking(_read, trees)
         now = trio.current_time()

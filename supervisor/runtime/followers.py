@@ -16,6 +16,9 @@ StreamName = Literal["stdout", "stderr"]
 BUFFERED: Final = 1024 * 1024
 """Bytes that a follower may be behind before it is dropped."""
 
+AT_ONCE: Final = 256
+"""Lines in one batch: a block may have 32,000, and whoever renders them holds up everybody else."""
+
 
 class Line(NamedTuple):
     """One line of output, without its newline. A `number` of 0 marks a remark of ours."""
@@ -86,7 +89,7 @@ class Follower:
     async def __anext__(self) -> list[Line]:
         await trio.lowlevel.checkpoint()
         if self._first:
-            lines, self._first = self._first, []
+            lines, self._first = self._first[:AT_ONCE], self._first[AT_ONCE:]
             return lines
         while not self._waiting:
             if self._ended:
@@ -94,7 +97,9 @@ class Follower:
             self._wake = trio.Event()
             await self._wake.wait()  # Ended by the next line, by `end`, or by the reader's scope.
         stream, first, block = self._waiting.popleft()
+        *texts, rest = block.split(b"\n", AT_ONCE)
+        if rest:
+            self._waiting.appendleft((stream, first and first + len(texts), rest))
         if first:
-            self._size -= len(block)
-        texts = block.split(b"\n")[:-1]
+            self._size -= len(block) - len(rest)
         return [Line(stream, first and first + index, text) for index, text in enumerate(texts)]

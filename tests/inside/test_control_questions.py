@@ -272,3 +272,24 @@ def test_strangers_on_loopback_may_do_what_was_configured(host: str) -> None:
 def test_strangers_from_elsewhere_may_do_nothing(host: str) -> None:
     assert not is_loopback(host)
     assert Identities("admin", uid=0).inet_peer(host, 1).rights == "none"
+
+
+# --- usage
+
+
+async def test_measuring_many_lets_others_have_their_turn(autojump_clock: Clock) -> None:
+    many = [Component(tag=f"c{n}", argv=("c",)) for n in range(100)]
+    turns = 0
+
+    async def take_turns() -> None:
+        nonlocal turns
+        while True:
+            await trio.lowlevel.checkpoint()
+            turns += 1
+
+    with trio.fail_after(600):
+        async with desk(many) as asked, trio.open_nursery() as nursery:
+            nursery.start_soon(take_turns)
+            await asked.control.usage([one.tag for one in many], ROOT)
+            assert turns >= 100
+            nursery.cancel_scope.cancel()

@@ -8,7 +8,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from output_fakes import House, to, web
 from supervisor.model.component import Output
-from supervisor.runtime.followers import Line
+from supervisor.runtime.followers import AT_ONCE, Line
 from supervisor.runtime.output import Lost
 
 INHERIT = Output(kind="inherit")
@@ -335,6 +335,23 @@ async def test_a_follower_that_keeps_up_is_never_dropped(
             house.system.write(out, block)
             assert len(await anext(follower)) == 60
     assert not follower.dropped
+
+
+async def test_a_follower_is_given_a_few_hundred_lines_at_once_at_most(
+    house: House, autojump_clock: MockClock
+) -> None:
+    out, _ = house.outputs.descriptors("web", web())
+    house.system.write(out, b"".join(b"%d\n" % number for number in range(1000)))
+    seen: list[Line] = []
+    with house.outputs.follow("web", backlog=1000) as follower:
+        house.system.write(out, b"".join(b"%d\n" % number for number in range(1000, 6000)))
+        house.outputs.forget("web")
+        async for lines in follower:
+            assert 0 < len(lines) <= AT_ONCE
+            seen += lines
+    assert [(line.number, line.text) for line in seen] == [
+        (number + 1, b"%d" % number) for number in range(6000)
+    ]
 
 
 async def test_nothing_is_counted_as_lost_when_nothing_is(
