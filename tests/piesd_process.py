@@ -23,6 +23,8 @@ from urllib.parse import quote
 PATIENCE = 30.0
 """Seconds after which a fact that has not come is taken as never coming."""
 
+_PIESCTL = "import sys; from supervisor.cli.piesctl import main; sys.exit(main())"
+
 
 class _UnixConnection(http.client.HTTPConnection):
     def __init__(self, path: str) -> None:
@@ -89,7 +91,10 @@ class Piesd:
             config = f"[daemon]\n{directories}{config}"
         if "[control]" not in config:
             config += f'\n[control]\nsocket = "unix://{self.socket}"\n'
-        self.config.write_text(config)
+        # At one blow: a reload that is under way reads the old or the new, and no half of either.
+        draft = self.config.with_suffix(".new")
+        draft.write_text(config)
+        draft.replace(self.config)
 
     @property
     def log(self) -> str:
@@ -170,6 +175,20 @@ class Piesd:
         if method == "POST":
             return self.ask("POST", f"/programs?{waits}", selector)
         return self.ask(method, f"/programs?selector={quote(json.dumps(selector))}&{waits}")
+
+    def piesctl(self, *words: str, code: int = 0, patience: float = 60.0) -> str:
+        """Run piesctl with these words, and return what it printed."""
+        done = subprocess.run(
+            [sys.executable, "-c", _PIESCTL, *words],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=patience,
+            cwd=Path(__file__).parent.parent,
+            env={**os.environ, "PIESD_URL": f"unix://{self.socket}"},
+        )
+        assert done.returncode == code, done.stdout + done.stderr
+        return done.stdout
 
     def signal(self, number: int) -> None:
         os.kill(self.pid, number)

@@ -1,0 +1,53 @@
+#!/bin/sh
+# Install the real programs that tests/outside/test_real_programs.py runs, where that is possible:
+# as root, with apt-get. Where it is not, those tests skip themselves and say why, so this never
+# fails.
+set -u
+
+programs='nginx redis-server postgresql'
+
+has() {
+    command -v "$1" >/dev/null 2>&1 || ls /usr/lib/postgresql/*/bin/"$1" >/dev/null 2>&1
+}
+
+missing=
+for program in $programs; do
+    case $program in
+    postgresql) has postgres || missing="$missing $program" ;;
+    *) has "$program" || missing="$missing $program" ;;
+    esac
+done
+[ -n "$missing" ] || exit 0
+
+if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null 2>&1; then
+    echo "real-programs: not root with apt-get; tests of$missing will be skipped" >&2
+    exit 0
+fi
+
+# The packages want to start their services. policy-rc.d is how Debian lets us forbid that (101:
+# "action forbidden by policy"); one that is there already is left as it is.
+policy=/usr/sbin/policy-rc.d
+ours=
+if [ ! -e "$policy" ]; then
+    ours=yes
+    printf '#!/bin/sh\nexit 101\n' >"$policy" && chmod 755 "$policy" || ours=
+    [ -n "$ours" ] || rm -f "$policy"
+fi
+trap '[ -z "$ours" ] || rm -f "$policy"' EXIT
+trap 'exit 0' HUP INT TERM
+
+if [ ! -e "$policy" ]; then
+    echo "real-programs: cannot keep services from starting; tests of$missing will be skipped" >&2
+    exit 0
+fi
+
+export DEBIAN_FRONTEND=noninteractive
+# The cluster that the package would make is of no use here, and takes a while.
+mkdir -p /etc/postgresql-common/createcluster.d 2>/dev/null &&
+    echo 'create_main_cluster = false' >/etc/postgresql-common/createcluster.d/piesd-tests.conf
+{
+    timeout 120 apt-get update -q &&
+        # shellcheck disable=SC2086 # It is a list of words.
+        timeout 300 apt-get install -q -y --no-install-recommends $missing
+} >/dev/null 2>&1 || echo "real-programs: cannot install$missing; their tests will be skipped" >&2
+exit 0
