@@ -6,6 +6,7 @@ import errno
 import logging
 import socket
 import struct
+import sys
 from collections.abc import Sequence
 from math import inf
 from typing import TYPE_CHECKING
@@ -78,6 +79,8 @@ class _Server:
         self.config.errorlog = log
         self.config.include_server_header = False
         self.config.h11_max_incomplete_size = limits.header
+        # Who polls for a month keeps its connection: what a client may cost is bounded by `limits`.
+        self.config.keep_alive_max_requests = sys.maxsize
 
     async def keep_connections(
         self, *, task_status: trio.TaskStatus[trio.Nursery] = trio.TASK_STATUS_IGNORED

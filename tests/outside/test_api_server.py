@@ -182,6 +182,16 @@ async def test_an_ordinary_client_is_served(tmp_path: Path) -> None:
             await trio.to_thread.run_sync(use)
 
 
+async def test_a_client_that_asks_for_ever_keeps_its_connection(
+    tmp_path: Path, autojump_clock: Clock
+) -> None:
+    with trio.fail_after(600):
+        async with served(tmp_path) as here, here.wire() as wire:
+            for _ in range(1001):  # hypercorn alone would close after a thousand.
+                answer = await wire.ask("HEAD /alive/db")
+                assert "connection" not in answer.headers
+
+
 async def test_the_peer_of_a_unix_socket_is_known_by_its_uid(
     tmp_path: Path, autojump_clock: Clock
 ) -> None:
