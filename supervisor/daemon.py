@@ -304,6 +304,7 @@ class Daemon:
                         log.info("opened the log files anew, as SIGUSR1 asks")
 
     def _end(self, runner: Runner, by: str) -> None:
+        self.again = False  # Whoever sends this wants it to end, and does not expect it back.
         if runner.engine.stage in (Stage.STOPPING, Stage.LAST):
             runner.post(Hurry())
         else:

@@ -223,6 +223,11 @@ def alive(pid: int) -> bool:
         return False
 
 
+def started(pid: int) -> int:
+    """Return when a process began, in ticks since the boot."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+
+
 def with_marker(text: str) -> list[int]:
     """Return the live processes whose environment contains *text*."""
     found = []

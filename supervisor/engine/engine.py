@@ -171,7 +171,9 @@ class Engine:
             self._effects.append(note)
         if isinstance(event, _ENDS):
             self._judge(key, spec, new)
-        if not new.live and (new.removed or (link is not None and new.phase is not Phase.WAITING)):
+        # A connection is served once: what waits after a child has had it will have no other.
+        served = link is not None and (new.phase is not Phase.WAITING or new.generation > 0)
+        if not new.live and (new.removed or served):
             self._forget(key)
 
     def _judge(self, key: Key, spec: Component, state: State) -> None:

@@ -43,7 +43,7 @@ _FACTS = (Spawned, SpawnFailed, Exited, TreeChanged, Listening, ListenFailed, Li
 Step = tuple[State, tuple[Effect, ...]]
 
 
-def step(  # noqa: C901 - It is one table.
+def step(  # noqa: C901, PLR0915 - It is one table.
     key: Key, spec: Component, state: State, event: ComponentEvent, now: float
 ) -> Step:
     """Return the state after *event* and what must be done about it.
@@ -128,6 +128,9 @@ def step(  # noqa: C901 - It is one table.
             return _ended(spec, state, now, chance), ()
         case Listening(_, at) if phase is Phase.STARTING:
             return replace(_enter(state, Phase.LISTENING, now), started_at=at), ()
+        case Listening() if phase is Phase.STOPPING:
+            # It was to be closed before we had heard that it is open; its end is on the way.
+            return state, ()
         case ListenFailed(_, exit, chance) if phase in (
             Phase.STARTING,
             Phase.LISTENING,

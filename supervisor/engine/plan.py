@@ -109,7 +109,8 @@ def _change(old: Component | None, new: Component, is_live: Callable[[Tag], bool
     keys = tuple(dict.fromkeys(_KEY_NAMES.get(name, name.replace("_", "-")) for name in fields))
     if not fields:
         return Change(tag=tag, action="none", because="nothing of it changed")
-    if "enabled" in fields:
+    # What was started by hand while it was disabled is up already: then the rest decides.
+    if "enabled" in fields and not (new.enabled and is_live(tag)):
         action: Literal["start", "stop"] = "start" if new.enabled else "stop"
         because = "it is no longer disabled" if new.enabled else "it is disabled now"
         return Change(tag=tag, action=action, keys=keys, because=because)

@@ -111,8 +111,10 @@ class World:
         state = self.states[key]
         if not state.wanted or state.renew or state.removed or self.unmet.get(key, 0):
             return True
-        if self.stage in (Stage.STOPPING, Stage.ENDED):
-            return self.specs[key].mode is not Mode.SHUTDOWN or key in self.links
+        if self.specs[key].mode is Mode.SHUTDOWN:
+            return self.stage is not Stage.LAST
+        if self.stage in (Stage.STOPPING, Stage.LAST, Stage.ENDED):
+            return True
         link = self.links.get(key)
         if link is None:
             return False

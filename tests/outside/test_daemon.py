@@ -24,7 +24,9 @@ def test_a_killed_component_comes_back_under_a_new_pid(tmp_path: Path) -> None:
         first = daemon.until_status("web", "running")["PID"]
         os.kill(first, signal.SIGKILL)
         second = daemon.until(
-            lambda: next((r["PID"] for r in daemon.rows("web") if r.get("PID") != first), None)
+            lambda: next(
+                (r["PID"] for r in daemon.rows("web") if r.get("PID") not in (None, first)), None
+            )
         )
         assert alive(second)
         assert daemon.row("web")["last-exit"]["signal"] == "SIGKILL"
