@@ -6,12 +6,16 @@ import ctypes
 import os
 import resource
 import signal
+import sys
 
 from msgspec import Struct
 
 from supervisor.system.environment import without_internals
 
 _PR_SET_CHILD_SUBREAPER = 36
+_HIDDEN_SIGNALS = (32, 33)
+_RT_SIGACTION = {"x86_64": 13, "aarch64": 134, "riscv64": 134}
+"""The number of the system call, by machine. Source: the kernel's unistd.h of each."""
 _MOST_DESCRIPTORS = 1_048_576
 """More would only make the tables of the kernel large."""
 
@@ -94,7 +98,31 @@ def reset_signals() -> None:
             continue
         if signal.getsignal(number) == signal.SIG_IGN:
             signal.signal(number, _ignore)
+    _reset_hidden_signals()
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+def _reset_hidden_signals() -> None:
+    """Give the C library's own signals (32 and 33) back their default, if they are ignored.
+
+    glibc's posix_spawn, with which make and others start us, ignores them in the child for good,
+    and its sigaction refuses to change them: so the kernel is asked directly.
+    """
+    number_of_call = _RT_SIGACTION.get(os.uname().machine)
+    if number_of_call is None or sys.maxsize < 2**32:
+        return
+    with open("/proc/self/status", encoding="ascii", errors="replace") as status:
+        ignored = next((int(line.split()[1], 16) for line in status if line[:7] == "SigIgn:"), 0)
+    default = ctypes.create_string_buffer(64)  # A kernel_sigaction of zeros: SIG_DFL, no flags.
+    for number in _HIDDEN_SIGNALS:
+        if ignored & (1 << (number - 1)):
+            ctypes.CDLL(None).syscall(
+                ctypes.c_long(number_of_call),
+                ctypes.c_long(number),
+                default,
+                None,
+                ctypes.c_long(8),  # The size of the kernel's signal sets.
+            )
 
 
 def _ignore(_number: int, _frame: object) -> None:

@@ -282,7 +282,8 @@ def test_detached_a_failure_to_start_is_told_by_the_starter(tmp_path: Path) -> N
 
 
 def test_children_see_none_of_our_descriptors_and_no_ignored_signal(tmp_path: Path) -> None:
-    # nohup ignores SIGHUP, and the shell leaves a descriptor open: a child would inherit both.
+    # nohup ignores SIGHUP, glibc's posix_spawn its own two signals, and the shell leaves a
+    # descriptor open: a child would inherit all that.
     careless = ("sh", "-c", 'exec 9</dev/null; exec nohup "$@"', "sh")
     with piesd(tmp_path, SLEEPER, wrapper=careless) as daemon:
         pid = daemon.until_status("web", "running")["PID"]

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -203,3 +204,30 @@ def test_the_kinds_of_remote_file_systems_are_known_by_their_beginnings() -> Non
         assert kind.startswith(mounts._REMOTE)
     for kind in ("ext4", "xfs", "btrfs", "overlay", "tmpfs", "zfs", "squashfs"):
         assert not kind.startswith(mounts._REMOTE)
+
+
+def test_the_signals_that_a_posix_spawn_leaves_ignored_are_not_inherited_by_children() -> None:
+    # As make starts us: glibc ignores its own two signals in what posix_spawn starts.
+    program = (
+        "from supervisor.system.process_setup import prepare_process\n"
+        "def ignored():\n"
+        "    with open('/proc/self/status') as status:\n"
+        "        return next(int(l.split()[1], 16) for l in status if l.startswith('SigIgn'))\n"
+        "before = ignored()\n"
+        "prepare_process()\n"
+        "print(before >> 31, ignored() >> 31)\n"
+    )
+    reader, writer = os.pipe()
+    pid = os.posix_spawn(
+        sys.executable,
+        [sys.executable, "-c", program],
+        {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent.parent)},
+        file_actions=[(os.POSIX_SPAWN_DUP2, writer, 1)],
+    )
+    os.close(writer)
+    with open(reader, encoding="ascii") as output:
+        before, after = output.read().split()
+    assert os.waitpid(pid, 0)[1] == 0
+    if before == "0":
+        pytest.skip("this C library leaves nothing of its own ignored")
+    assert after == "0"
