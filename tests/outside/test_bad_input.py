@@ -187,10 +187,14 @@ def test_a_command_that_does_not_exist_says_so_sleeps_and_starts_when_it_is_ther
         assert row["blocked-by"]["type"] == "sleeping"
         assert f"exec {program}: No such file or directory" in row["blocked-by"]["message"]
         assert f"exec {program}: No such file" in daemon.piesctl("why", "web")
-        # The order is waited for, and says why it was in vain.
-        answer = daemon.order("PUT", {"op": "component", "arg": "web"}, wait=0.1)
-        assert answer.status == 504
-        assert f"exec {program}: No such file or directory" in answer.json["message"]
+
+        # Whoever waits for a start that is in vain is told why it is.
+        def in_vain() -> bool:
+            answer = daemon.order("PUT", {"op": "component", "arg": "web"}, wait=0.1)
+            assert answer.status == 504
+            return f"exec {program}: No such file or directory" in answer.json["message"]
+
+        daemon.until(in_vain)
         sleep = shutil.which("sleep")
         assert sleep is not None
         program.symlink_to(sleep)
