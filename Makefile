@@ -50,7 +50,7 @@ test:
 
 quick:
 	@$(env)
-	$(python) -m pytest -q $(PYTEST_ARGS) tests/inside
+	QUICK=1 $(python) -m pytest -q $(PYTEST_ARGS) tests/inside
 
 bench:
 	@$(env)

@@ -14,4 +14,9 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.register_profile("dev", deadline=None)
-settings.load_profile("ci" if os.environ.get("CI") else "dev")
+# `make quick` is for every minute: a few examples of everything.
+settings.register_profile("quick", deadline=None, max_examples=10)
+if os.environ.get("QUICK"):
+    settings.load_profile("quick")
+else:
+    settings.load_profile("ci" if os.environ.get("CI") else "dev")

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import os
+
 from hypothesis import strategies as st
 
 from simulation import Simulation
 from supervisor.model.component import Component, InetAddress, Mode, Respawn
 from supervisor.model.events import Apply
 from supervisor.model.state import Exit
+
+
+def examples(count: int) -> int:
+    """Return how many histories to draw where *count* are wanted: fewer in `make quick`."""
+    return max(5, count // 10) if os.environ.get("QUICK") else count
+
 
 TAGS = [f"c{n}" for n in range(6)]
 EXITS = [Exit(code=0, message="exited with 0"), Exit(code=1, message="exited with 1")]

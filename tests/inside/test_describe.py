@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import UNSET, json
 
-from histories import one_step, plans
+from histories import examples, one_step, plans
 from simulation import Simulation
 from supervisor.engine.describe import Describer, describe, rfc3339, signal_name
 from supervisor.model.component import Component, InetAddress, Mode, Respawn
@@ -15,7 +15,7 @@ from supervisor.model.state import Exit
 WALL = 1_800_000_000.0
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(plan=plans(), data=st.data(), length=st.integers(5, 40))
 def test_a_kept_row_is_the_row_that_would_be_made_anew(
     plan: list[Component], data: st.DataObject, length: int

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from histories import EXITS, one_step, plans
+from histories import EXITS, examples, one_step, plans
 from simulation import Simulation
 from supervisor.engine.engine import Engine
 from supervisor.model.component import Component, Mode, Respawn
@@ -18,7 +18,7 @@ from supervisor.model.events import EngineEvent, Hurry, Shutdown
 from supervisor.model.state import Phase
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(plan=plans(), data=st.data(), length=st.integers(5, 50))
 def test_any_history_keeps_the_invariants_and_ends_when_asked(
     plan: list[Component], data: st.DataObject, length: int
@@ -41,7 +41,7 @@ def test_any_history_keeps_the_invariants_and_ends_when_asked(
     assert sim.now - begun <= 2 * 5.0 + 2.0 + 5.0
 
 
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 @given(plan=plans(), data=st.data(), length=st.integers(5, 40))
 def test_after_stop_all_everything_is_stopped_or_finished(
     plan: list[Component], data: st.DataObject, length: int
@@ -61,7 +61,7 @@ def test_after_stop_all_everything_is_stopped_or_finished(
     assert not sim.children
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(plan=plans(), data=st.data(), length=st.integers(5, 40))
 def test_after_start_all_everything_that_can_run_does_and_the_rest_says_why(
     plan: list[Component], data: st.DataObject, length: int
@@ -87,7 +87,7 @@ def test_after_start_all_everything_that_can_run_does_and_the_rest_says_why(
             assert state.phase in up, f"{key} is {state.phase}"
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(plan=plans(), data=st.data(), length=st.integers(5, 50))
 def test_the_same_log_of_events_gives_the_same_states(
     plan: list[Component], data: st.DataObject, length: int
@@ -115,7 +115,7 @@ def test_the_same_log_of_events_gives_the_same_states(
     assert again.revision == sim.engine.revision
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(plan=plans(), data=st.data())
 def test_a_hurried_shutdown_kills_everything_at_once(
     plan: list[Component], data: st.DataObject
