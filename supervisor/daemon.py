@@ -22,6 +22,7 @@ from supervisor.config.sources import default_files
 from supervisor.control.about import About, Hooks
 from supervisor.control.control import Control
 from supervisor.control.identity import Caller
+from supervisor.engine.describe import summary
 from supervisor.engine.engine import Engine
 from supervisor.engine.plan import Plan
 from supervisor.model.component import InetAddress, Key, Output, UnixAddress
@@ -29,7 +30,7 @@ from supervisor.model.effects import Note
 from supervisor.model.errors import ConfigRejected, SupervisorError
 from supervisor.model.events import Apply, Boot, Hurry, Shutdown
 from supervisor.model.settings import SourceFile
-from supervisor.model.state import Phase, Stage
+from supervisor.model.state import Stage
 from supervisor.runtime.holds import HoldMeter
 from supervisor.runtime.output import Outputs
 from supervisor.runtime.ownlog import OwnLog, configure, write_directly
@@ -378,14 +379,7 @@ class Daemon:
             await trio.sleep(STATUS_EVERY)
             changed = trio.Event()
             if runner.engine.stage is Stage.NORMAL:
-                self.notifier.status(_status(runner))
-
-
-def _status(runner: Runner) -> str:
-    phases = [state.phase for state in runner.engine.world.states.values()]
-    up = sum(phase in (Phase.RUNNING, Phase.LISTENING) for phase in phases)
-    asleep = sum(phase is Phase.SLEEPING for phase in phases)
-    return f"{up} of {len(phases)} up" + (f", {asleep} sleeping" if asleep else "")
+                self.notifier.status(summary(runner.engine.world))
 
 
 async def _reload(control: Control) -> None:

@@ -135,6 +135,14 @@ def why(world: World, key: Key, now: float, wall: float) -> list[tuple[str, Bloc
     return answers
 
 
+def summary(world: World) -> str:
+    """Return in a few words how things are: `9 of 10 up, 1 sleeping`."""
+    phases = [state.phase for state in world.states.values()]
+    up = sum(phase in (Phase.RUNNING, Phase.LISTENING) for phase in phases)
+    asleep = phases.count(Phase.SLEEPING)
+    return f"{up} of {len(phases)} up" + (f", {asleep} sleeping" if asleep else "")
+
+
 def view_block(block: Block, now: float, wall: float) -> BlockView:
     """Return *block* with its monotonic time as a date."""
     until = None if block.until is None else rfc3339(wall + block.until - now)

@@ -19,6 +19,7 @@ from supervisor.model.effects import (
     Effect,
     End,
     Forget,
+    Level,
     Listen,
     Note,
     Retune,
@@ -188,8 +189,8 @@ class Engine:
         elif spec.required and spec.mode is Mode.STARTUP and failed and self.stage is Stage.STARTUP:
             self._shut_down(f"the failure of {key}, which is required", code)
 
-    def _note(self, key: Key | None, kind: str, level: str, text: str) -> None:
-        self._effects.append(Note(key, kind, level, text))  # type: ignore[arg-type]  # level is literal at every call
+    def _note(self, key: Key | None, kind: str, level: Level, text: str) -> None:
+        self._effects.append(Note(key, kind, level, text))
 
     def _forget(self, key: Key) -> None:
         """Forget what is down for good; a listener only after its last connection."""

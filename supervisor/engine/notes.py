@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from supervisor.model.component import Component, Key
-from supervisor.model.effects import Note
+from supervisor.model.effects import Level, Note
 from supervisor.model.events import ComponentEvent, DeadlineReached, ListenFailed, SpawnFailed
 from supervisor.model.state import Exit, Phase, State
 
@@ -48,13 +48,13 @@ def _end(key: Key, spec: Component, old: State, new: State, now: float) -> Note:
     if old.lowered or (old.phase is Phase.STOPPING and old.lost == () and old.pid is None):
         verb = "stopped" if new.phase is Phase.STOPPED else "is down"
         return Note(key, "stopped", "info", f"{key!r} {verb}")
-    level = "info" if new.last_exit is not None and new.last_exit.ok else "error"
+    level: Level = "info" if new.last_exit is not None and new.last_exit.ok else "error"
     kind = "exited"
     if new.phase is Phase.FINISHED:
         kind = "finished"
     elif new.phase is Phase.SLEEPING and new.throttled:
         kind = "sleeping"
-    return Note(key, kind, level, f"{key!r} {_how(new.last_exit)}{_outlook(new, now)}")  # type: ignore[arg-type]  # one of two literals
+    return Note(key, kind, level, f"{key!r} {_how(new.last_exit)}{_outlook(new, now)}")
 
 
 def _how(last: Exit | None) -> str:

@@ -8,6 +8,12 @@ from msgspec import Struct
 
 from supervisor.model.component import Component, Key
 
+Scope = Literal["group", "lost", "tree"]
+"""Which processes of a child get a signal, see `Signal`."""
+
+Level = Literal["debug", "info", "warning", "error"]
+"""How much a note matters."""
+
 
 class Spawn(Struct, frozen=True):
     """Start child `generation` of `key`. With `connection`, that socket is its stdin and stdout."""
@@ -28,7 +34,7 @@ class Signal(Struct, frozen=True):
     key: Key
     generation: int
     signum: int
-    scope: Literal["group", "lost", "tree"] = "group"
+    scope: Scope = "group"
 
 
 class Listen(Struct, frozen=True):
@@ -73,7 +79,7 @@ class Note(Struct, frozen=True):
 
     key: Key | None
     kind: str
-    level: Literal["debug", "info", "warning", "error"]
+    level: Level
     text: str
 
 

@@ -24,12 +24,14 @@ from supervisor.model.effects import (
     Listen,
     Note,
     Retune,
+    Scope,
     Signal,
     Spawn,
     Unlisten,
 )
 from supervisor.model.events import (
     Accepted,
+    ComponentEvent,
     EngineEvent,
     Exited,
     Happened,
@@ -54,8 +56,7 @@ Observer = Callable[[int, frozenset[Key], Sequence[Note]], None]
 class Runner:
     """Carries out what the engine decides, and tells it what has happened.
 
-    `ended` is set, with the exit code in `code`, when everything is down for good. `longest_slice`
-    is the longest time in seconds for which it has held the loop.
+    `ended` is set, with the exit code in `code`, when everything is down for good.
     """
 
     def __init__(self, engine: Engine, system: System, outputs: Outputs) -> None:
@@ -64,9 +65,6 @@ class Runner:
         self.outputs = outputs
         self.ended = trio.Event()
         self.code = 0
-        self.longest_slice = 0.0
-        self.beats = 0
-        """Grows each time the inbox has been worked off: what a watchdog looks at."""
         self._listeners = ListenerBoard(system, self._happened, self._accepted)
         self._inbox: deque[EngineEvent] = deque()
         self._effects: deque[Effect] = deque()
@@ -133,8 +131,8 @@ class Runner:
 
     # --- work
 
-    def _happened(self, key: Key, event: object) -> None:
-        self.post(Happened(key, event))  # type: ignore[arg-type]  # the board posts component events
+    def _happened(self, key: Key, event: ComponentEvent) -> None:
+        self.post(Happened(key, event))
 
     def _nudge(self) -> None:
         if self._running and not self._working and (self._inbox or self._effects):
@@ -161,12 +159,10 @@ class Runner:
                     self._taken += 1
                     self._handle(self._inbox.popleft(), now)
                 else:
-                    self.beats += 1
                     break
                 now = trio.current_time()
         finally:
             self._working = False
-            self.longest_slice = max(self.longest_slice, now - begun)
         self._wake.set()
 
     def _handle(self, event: EngineEvent, now: float) -> None:
@@ -269,9 +265,9 @@ class Runner:
         )
         self.post(Happened(spawn.key, SpawnFailed(spawn.generation, why, self.system.chance())))
 
-    def _signal(self, key: Key, generation: int, signum: int, scope: str) -> None:
+    def _signal(self, key: Key, generation: int, signum: int, scope: Scope) -> None:
         try:
-            self.system.signal(key, generation, signum, scope)  # type: ignore[arg-type]  # the same words
+            self.system.signal(key, generation, signum, scope)
         except OSError as error:
             # For instance a child that has become another user, while we are not root.
             log.error("cannot send signal %d to %r: %s", signum, key, error.strerror)
