@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
+from supervisor.model.access import Acl
+
 Tag = str
 """The unique name of a component. It never contains `#`, which marks connections (see `Key`)."""
 
@@ -58,26 +60,87 @@ class Output(Struct, frozen=True, kw_only=True):
     """Where one output stream of a child goes.
 
     `stdout` is meant for standard error only: the same place as standard output. `path` is set
-    exactly for `file`; `rotate_size` is bytes, 0 for never.
+    exactly for `file`; `rotate_size` is bytes, 0 for never. `facility` and `priority` are words of
+    syslog and set exactly for `syslog`. `timestamps` puts the time before each line of a file.
     """
 
-    kind: Literal["inherit", "null", "file", "stdout"] = "inherit"
+    kind: Literal["inherit", "null", "file", "stdout", "syslog", "journal"] = "inherit"
     path: str | None = None
     rotate_size: int = 0
     rotate_keep: int = 5
+    compress: bool = False
+    timestamps: bool = False
+    facility: str | None = None
+    priority: str | None = None
+
+
+class EnvStep(Struct, frozen=True):
+    """One step of pies' `env` block; `set` and `eval` expand what `text` says, as a shell does.
+
+    `set` has `NAME=VALUE`, `eval` any text that is expanded for its side effects, `unset` a shell
+    pattern or `NAME=VALUE`. `append` and `prepend` have `NAME=VALUE`, taken literally, for the
+    legacy form: where NAME is unset, a leading (trailing) punctuation character of VALUE is left
+    out.
+
+    Source: pies.md section 1.4.
+    """
+
+    kind: Literal["set", "eval", "unset", "append", "prepend"]
+    text: str
 
 
 class Environment(Struct, frozen=True, kw_only=True):
     """How the environment of a child is made from piesd's own, computed at each start.
 
-    `clear` starts from nothing, `keep` (shell patterns; implies clear) lets some names through,
-    then `unset` removes and `set` adds.
+    `clear` starts from nothing, `keep` (shell patterns, or `NAME=VALUE`; implies clear) lets some
+    names through, then `unset` removes, `set` and `files` (the contents of the file without the
+    final newline) add, and then the `steps` are taken in their order.
     """
 
     clear: bool = False
     keep: tuple[str, ...] = ()
     unset: tuple[str, ...] = ()
     set: dict[str, str] = {}
+    files: dict[str, str] = {}
+    steps: tuple[EnvStep, ...] = ()
+
+
+class Check(Struct, frozen=True, kw_only=True):
+    """How to find out whether a running component is ready, or still healthy.
+
+    `notify` waits for `READY=1` on `NOTIFY_SOCKET`, `fd` for a newline on that descriptor (both for
+    readiness only), `tcp` connects to `target` (`HOST:PORT`, or the full path of a UNIX socket),
+    `http` gets the URL `target` and wants a status of 2xx or 3xx, `exec` runs `argv` as the
+    component itself would run and wants code 0.
+
+    Readiness: one try every `interval` seconds, `timeout` seconds for all. Health: one try every
+    `interval` seconds with `timeout` seconds for each; `failures` in a row restart the component.
+    """
+
+    kind: Literal["notify", "fd", "tcp", "http", "exec"]
+    fd: int = 3
+    target: str = ""
+    argv: tuple[str, ...] = ()
+    timeout: float = 60.0
+    interval: float = 1.0
+    failures: int = 3
+
+
+class ExitAction(Struct, frozen=True, kw_only=True):
+    """What is done when a component ends by itself in one of these ways. The first that fits.
+
+    `exec` is a command already split into words. `message` is a mail (RFC 822) with template
+    references `${name}`, None for the default one.
+
+    Source: pies.md section 3.
+    """
+
+    codes: tuple[int, ...] = ()
+    signals: tuple[int, ...] = ()
+    action: Literal["restart", "disable"] = "restart"
+    exec: tuple[str, ...] = ()
+    notify: tuple[str, ...] = ()
+    message: str | None = None
 
 
 class InetAddress(Struct, frozen=True, kw_only=True, tag="inet"):
@@ -152,7 +215,31 @@ class Component(Struct, frozen=True, kw_only=True):
     umask: int | None = None
     chdir: str | None = None
     env: Environment = Environment()
+    env_base: Environment = Environment()
+    """What makes piesd's own environment into the one that `env` starts from: a global `env`."""
+    expandenv: bool = False
+    """The words of `argv` are made anew at each start: `command`, with its `$NAME` expanded."""
     nullinput: bool = False
+    remove_file: tuple[str, ...] = ()
+    """Files that are removed before each start."""
+    limits: dict[str, int] = {}
+    """Resource limits, soft and hard, by the names of setrlimit(2) in lower case without `RLIMIT_`
+    (`nofile`, `core` …), in its units; -1 is no limit."""
+    nice: int | None = None
+    cpu_affinity: tuple[int, ...] = ()
+    oom_score_adj: int | None = None
+    no_new_privileges: bool = False
+    start_condition: tuple[str, ...] = ()
+    """A command that decides, by its code 0, whether a start goes on."""
+    ready: Check | None = None
+    """None: it is ready as soon as it runs."""
+    health: Annotated[Check | None, LIVE] = None
+    stop_scope: Annotated[Literal["group", "leader"], LIVE] = "group"
+    """Who gets the stop signal; pies' `siggroup` says the group, and its default is the leader."""
+    exit_actions: Annotated[tuple[ExitAction, ...], LIVE] = ()
+    """Its own, then those for all components: the first that fits is taken."""
+    list_acl: Annotated[Acl | None, LIVE] = None
+    admin_acl: Annotated[Acl | None, LIVE] = None
 
     stdout: Annotated[Output, LIVE] = Output()
     stderr: Annotated[Output, LIVE] = Output()
@@ -160,4 +247,5 @@ class Component(Struct, frozen=True, kw_only=True):
     socket: Address | None = None
     """Set exactly for the mode inetd."""
     max_instances: Annotated[int | None, LIVE] = None
-    """The number of connections served at once; None for no limit."""
+    """The number of connections served at once, or, of a template, of instances that are live at
+    once; None for no limit."""

@@ -6,9 +6,10 @@ from typing import Literal
 
 from msgspec import Struct
 
-from supervisor.model.component import Component, Key
+from supervisor.model.component import Component, Key, Tag
+from supervisor.model.state import Exit
 
-Scope = Literal["group", "lost", "tree"]
+Scope = Literal["leader", "group", "lost", "tree"]
 """Which processes of a child get a signal, see `Signal`."""
 
 Level = Literal["debug", "info", "warning", "error"]
@@ -16,19 +17,47 @@ Level = Literal["debug", "info", "warning", "error"]
 
 
 class Spawn(Struct, frozen=True):
-    """Start child `generation` of `key`. With `connection`, that socket is its stdin and stdout."""
+    """Start child `generation` of `key`. With `connection`, that socket is its stdin and stdout.
+
+    With `text`, that is what it reads from its standard input.
+    """
 
     key: Key
     generation: int
     spec: Component
     connection: int | None = None
+    text: str | None = None
+
+
+class Probe(Struct, frozen=True):
+    """Run the start condition of `key`; report `Tested`."""
+
+    key: Key
+    generation: int
+    spec: Component
+
+
+class Mail(Struct, frozen=True):
+    """Tell `to` that the child `pid` of `tag` has ended so; `message` as in `ExitAction`."""
+
+    tag: Tag
+    to: tuple[str, ...]
+    message: str | None
+    exit: Exit
+
+
+class CommandEnded(Struct, frozen=True):
+    """The command `key`, which `RunCommand` asked for, has ended."""
+
+    key: Key
+    exit: Exit
 
 
 class Signal(Struct, frozen=True):
     """Send a signal to processes of child `generation` of `key`.
 
-    `group`: the leader's process group. `lost`: what outlived the leader outside that group.
-    `tree`: every process of the child, wherever it went.
+    `leader`: the child itself. `group`: its process group. `lost`: what outlived the leader
+    outside that group. `tree`: every process of the child, wherever it went.
     """
 
     key: Key
@@ -89,4 +118,17 @@ class End(Struct, frozen=True):
     code: int
 
 
-Effect = Spawn | Signal | Listen | Unlisten | CloseConnection | Retune | Forget | Note | End
+Effect = (
+    Spawn
+    | Signal
+    | Probe
+    | Listen
+    | Unlisten
+    | CloseConnection
+    | Mail
+    | CommandEnded
+    | Retune
+    | Forget
+    | Note
+    | End
+)

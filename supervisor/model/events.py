@@ -91,6 +91,33 @@ class TreeChanged(Struct, frozen=True):
     chance: float = 0.5
 
 
+class Tested(Struct, frozen=True):
+    """The start condition has spoken. `exit` is None if it allows the start."""
+
+    generation: int
+    exit: Exit | None = None
+
+
+class Ready(Struct, frozen=True):
+    """The child of this generation does its work now."""
+
+    generation: int
+
+
+class NotReady(Struct, frozen=True):
+    """The child of this generation has not become ready in time."""
+
+    generation: int
+    message: str
+
+
+class Unhealthy(Struct, frozen=True):
+    """The child of this generation has failed its health check too often."""
+
+    generation: int
+    message: str
+
+
 class Listening(Struct, frozen=True):
     """The listener of this generation accepts connections."""
 
@@ -140,6 +167,10 @@ ComponentEvent = (
     | SpawnFailed
     | Exited
     | TreeChanged
+    | Tested
+    | Ready
+    | NotReady
+    | Unhealthy
     | Listening
     | ListenFailed
     | ListenerClosed
@@ -196,6 +227,20 @@ class Accepted(Struct, frozen=True):
     at: float = 0.0
 
 
+class RunCommand(Struct, frozen=True):
+    """Run a command on behalf of `tag`: an entity of its own until it ends. `text` is its input.
+
+    `name` says what it is (`mailer`); its end is told by the effect `CommandEnded`.
+    """
+
+    tag: Tag
+    name: str
+    argv: tuple[str, ...]
+    program: str | None = None
+    text: str | None = None
+    at: float = 0.0
+
+
 class Shutdown(Struct, frozen=True):
     """Bring everything down in order, then end with `code`."""
 
@@ -211,4 +256,6 @@ class TimePassed(Struct, frozen=True):
     """One or more deadlines may have come."""
 
 
-EngineEvent = Happened | Order | Boot | Apply | Accepted | Shutdown | Hurry | TimePassed
+EngineEvent = (
+    Happened | Order | Boot | Apply | Accepted | RunCommand | Shutdown | Hurry | TimePassed
+)

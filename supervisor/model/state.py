@@ -43,7 +43,8 @@ class Exit(Struct, frozen=True, kw_only=True):
     """How a child, or an attempt to start one, ended.
 
     Exactly one of `code`, `signal` and `stage` is set. `stage` names the step of a start that
-    failed (`chdir`, `exec`, `user`, `listen` …) and `errno` the system's reason. `at` is Unix
+    failed (`chdir`, `exec`, `user`, `listen`, `start-condition` …), or the check that did (`ready`,
+    `health`), and `errno` the system's reason. `at` is Unix
     time, `lasted` the seconds the child lived, `cpu` its processor seconds, `peak` the largest
     resident size in bytes of any process it waited for.
     """
@@ -106,6 +107,10 @@ class State(Struct, frozen=True, kw_only=True):
 
     phase: Phase = Phase.STOPPED
     wanted: bool = False
+    ready: bool = False
+    """Whether the present child does its work; what needs it waits for that."""
+    refused: str = ""
+    """What its start condition said when it stopped the latest start."""
     generation: int = 0
     pid: int | None = None
     listener: bool = False

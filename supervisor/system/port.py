@@ -32,6 +32,10 @@ class Launch(Struct, frozen=True, kw_only=True):
     stdin: int | None
     stdout: int
     stderr: int
+    extra: tuple[tuple[int, int], ...] = ()
+    """Pairs of a number from 3 to 9 and a descriptor that the child has under that number."""
+    environ: tuple[tuple[str, str], ...] = ()
+    """Variables that come on top of the environment that the component asks for."""
 
 
 class Launched(Struct, frozen=True):
@@ -111,7 +115,7 @@ class System(Protocol):
         key: Key,
         generation: int,
         signum: int,
-        scope: Literal["group", "lost", "tree"],
+        scope: Literal["leader", "group", "lost", "tree"],
     ) -> int:
         """Send a signal, see `supervisor.model.effects.Signal`; return how many got it.
 
@@ -125,6 +129,23 @@ class System(Protocol):
 
     def pipe(self) -> tuple[int, int]:
         """Return a close-on-exec pipe: a non-blocking read end and a blocking write end."""
+
+    def text(self, text: bytes) -> int:
+        """Return a descriptor from which *text*, of any length, can be read to its end.
+
+        Raises:
+            OSError: there are no descriptors or no memory left.
+        """
+
+    def notify_socket(self, path: str) -> int:
+        """Return a non-blocking datagram socket at *path*, for everybody to write to.
+
+        Raises:
+            OSError: with the reason.
+        """
+
+    def receive(self, fd: int) -> bytes | None:
+        """Read one datagram of such a socket: None when there is nothing now."""
 
     def read(self, fd: int, most: int) -> bytes | None:
         """Read what is there: None when there is nothing now, `b""` at the end."""
