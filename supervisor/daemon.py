@@ -17,37 +17,36 @@ import trio
 
 from supervisor import __version__
 from supervisor.cli.piesd import Options, parse
-from supervisor.config.load import load
-from supervisor.config.sources import default_files
 from supervisor.control.about import About, Hooks
 from supervisor.control.control import Control
-from supervisor.control.identity import Caller
+from supervisor.control.identity import Caller, Identities
 from supervisor.engine.describe import summary
 from supervisor.engine.engine import Engine
 from supervisor.engine.plan import Plan
-from supervisor.model.component import InetAddress, Key, Output, UnixAddress
+from supervisor.model.component import InetAddress, Key, UnixAddress
 from supervisor.model.effects import Note
 from supervisor.model.errors import ConfigRejected, SupervisorError
 from supervisor.model.events import Apply, Boot, Hurry, Shutdown
-from supervisor.model.settings import SourceFile
 from supervisor.model.state import Stage
 from supervisor.runtime.holds import HoldMeter
+from supervisor.runtime.mail import Facts
+from supervisor.runtime.outbox import Outbox
 from supervisor.runtime.output import Outputs
-from supervisor.runtime.ownlog import OwnLog, configure, write_directly
+from supervisor.runtime.ownlog import OwnLog, configure, own_place
 from supervisor.runtime.runner import Runner
+from supervisor.system import seats
+from supervisor.system.accounts import LinuxAccounts
 from supervisor.system.detach import detach
 from supervisor.system.lastresort import exit_anyway
 from supervisor.system.linux import LinuxSystem
 from supervisor.system.locks import InstanceLock, PidFile
-from supervisor.system.logfile import LogFile
 from supervisor.system.notify import Notifier
+from supervisor.system.privileges import CannotBecome, become
 from supervisor.system.process_setup import ProcessSetup, prepare_process, restore_nofile
 from supervisor.system.sockets import closing, make_directory, open_control
+from supervisor.tasks import OTHER_TASKS, named_files, read_plan, refuse, show_plan
 
 log = logging.getLogger("supervisor")
-
-EX_CONFIG = 78
-"""The exit code for a configuration with problems. Source: sysexits(3)."""
 
 EX_UNAVAILABLE = 69
 """The exit code when piesd cannot start for another reason."""
@@ -69,19 +68,18 @@ STATUS_EVERY = 1.0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run piesd and return its exit code."""
+    """Do what the command line of piesd says, and return its exit code."""
     original_environment = dict(os.environ)
     options = parse(sys.argv[1:] if argv is None else argv)
+    if options.task in OTHER_TASKS:
+        return OTHER_TASKS[options.task](options)
     try:
-        plan = _load(options, options.files or default_files(os.environ, os.geteuid()))
+        plan = read_plan(options, named_files(options))
     except ConfigRejected as rejected:
-        for problem in rejected.problems:
-            print(problem, file=sys.stderr)
-        return EX_CONFIG
-    if options.check:
-        for warning in plan.warnings:
-            print(warning, file=sys.stderr)
-        return 0
+        return refuse(rejected)
+    if options.task != "run":
+        return show_plan(plan, options)
+    seats.reserve()  # Before anything else of ours could sit there for good.
     try:
         daemon = Daemon(options, plan)
         code = daemon.run()
@@ -91,16 +89,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     if daemon.again:
         _execute_again(original_environment, daemon.setup)
     return code
-
-
-def _load(options: Options, files: Sequence[SourceFile]) -> Plan:
-    return load(
-        files,
-        environ=os.environ,
-        euid=os.geteuid(),
-        instance=options.instance,
-        sockets=options.sockets,
-    )
 
 
 def _reason(error: SupervisorError | OSError) -> str:
@@ -141,6 +129,8 @@ class Daemon:
         self.options = options
         self.holds = HoldMeter()
         self.plan = plan
+        self.euid = os.geteuid()
+        """Who we were when we began; which directories are ours goes by that."""
         self.again = False
         """Whether to execute this program anew after the end."""
         self._own_log: OwnLog
@@ -163,18 +153,55 @@ class Daemon:
     def _prepare(self) -> None:
         """Take everything that can be refused, before any component starts."""
         settings = self.plan.daemon
-        self._own_log = configure(settings.log_format, settings.log_level, terminal=os.isatty(2))
+        self.place = own_place(settings, stderr=self.options.stderr, syslog=self.options.syslog)
+        level = "debug" if self.options.debug > 0 else settings.log_level
+        terminal = os.isatty(2)
+        self._own_log = configure(settings.log_format, level, terminal=terminal, place=self.place)
         self.notifier = Notifier.from_environ()
         self.setup = prepare_process()
-        make_directory(settings.runtime_directory)
+        self.pid_file = PidFile(settings.pidfile) if settings.pidfile else None
+        if self.pid_file is not None:
+            self.pid_file.check(force=self.options.force)
+        new = [settings.runtime_directory] if make_directory(settings.runtime_directory) else []
         lock = InstanceLock(settings.runtime_directory, settings.instance)
         lock.acquire()
         self._stack.callback(lock.release)
         self.sockets: list[socket.socket] = []
         for address in self.plan.control.sockets:
             self.sockets.append(self._open(address))
+        self._become(new)
         self.system = LinuxSystem(instance=settings.instance, setup=self.setup)
         self._stack.callback(self.system.dispose)
+
+    def _become(self, new: Sequence[str]) -> None:
+        """Be somebody else from here on, if that is asked.
+
+        Args:
+            new: directories that we have made; they go with us, as our sockets do.
+        """
+        settings = self.plan.daemon
+        if settings.user is None and not settings.group:
+            return
+        owned = [*new]
+        if make_directory(settings.state_directory):
+            owned.append(settings.state_directory)
+        owned += [
+            address.path
+            for address in self.plan.control.sockets
+            if isinstance(address, UnixAddress) and address.user is None
+        ]
+        become(
+            settings.user,
+            settings.group,
+            settings.allgroups,
+            self.setup.environ,
+            taking=owned,
+        )
+        if not os.access(settings.runtime_directory, os.W_OK | os.X_OK):
+            raise CannotBecome(
+                f"cannot run piesd as {settings.user!r}: "
+                f"it may not write to {settings.runtime_directory}"
+            )
 
     def _open(self, address: InetAddress | UnixAddress) -> socket.socket:
         control = open_control(address)
@@ -196,10 +223,18 @@ class Daemon:
 
     async def _main(self) -> int:
         async with trio.open_nursery() as nursery:
-            outputs = Outputs(self.system, nursery, self._output_note, _open_log)
+            outputs = Outputs(
+                self.system,
+                nursery,
+                self._output_note,
+                syslog=self.plan.daemon.syslog,
+                own_log=self.place,
+            )
             self._own_log.write = outputs.write_own
-            engine = Engine(shutdown_timeout=self.plan.daemon.shutdown_timeout)
-            runner = self.runner = Runner(engine, self.system, outputs)
+            outbox = self.outbox = self._outbox()
+            runner = self.runner = Runner(
+                self._engine(), self.system, outputs, outbox=outbox, notify_prefix=self._prefix()
+            )
             runner.observe(self._log_notes)
             control = self.control = self._make_control(runner)
             await nursery.start(self._signals, runner, control)
@@ -207,6 +242,7 @@ class Daemon:
                 ("watching descriptors", self.system.serve),
                 ("the listeners", runner.listeners.run),
                 ("the inbox", runner.run),
+                ("the mail", outbox.serve),
             ):
                 nursery.start_soon(kept, name, job)
             now = self.system.wall()
@@ -222,12 +258,30 @@ class Daemon:
                 await runner.ended.wait()
                 log.info("everything is down; ending with code %d", runner.code)
                 control.close()
+                await outbox.aclose(OUTPUT_GRACE)
                 await outputs.aclose(OUTPUT_GRACE)
-                self._own_log.write = write_directly
+                self._own_log.write = self._own_log.direct
             # From here on only a thread that hangs in the kernel can keep us.
             self._call_off = exit_anyway(EXIT_GRACE, runner.code, self._stack.close)
             nursery.cancel_scope.cancel()
         return runner.code
+
+    def _engine(self) -> Engine:
+        """Return an engine; what it gives to the commands of exit actions is pies' promise."""
+        facts = {"PIES_VERSION": __version__, "PIES_MASTER_PID": str(os.getpid())}
+        timeout = self.plan.daemon.shutdown_timeout
+        return Engine(shutdown_timeout=timeout, command_environment=facts)
+
+    def _outbox(self) -> Outbox:
+        settings = self.plan.daemon
+        facts = Facts(instance=settings.instance, version=__version__, host=socket.gethostname())
+        directory = os.path.join(settings.state_directory, "mail", settings.instance)
+        return Outbox(self.system, settings.mail, facts, directory)
+
+    def _prefix(self) -> str:
+        """Return how the paths of the sockets begin on which children say that they are ready."""
+        settings = self.plan.daemon
+        return os.path.join(settings.runtime_directory, f"{settings.instance}.notify.")
 
     def _make_control(self, runner: Runner) -> Control:
         about = About(
@@ -248,7 +302,12 @@ class Daemon:
             longest_hold=lambda: self.holds.longest,
         )
         return Control(
-            runner, plan=self.plan, load=partial(_load, self.options), about=about, hooks=hooks
+            runner,
+            plan=self.plan,
+            load=partial(read_plan, self.options, euid=self.euid),
+            about=about,
+            hooks=hooks,
+            identities=Identities(self.plan.control, accounts=LinuxAccounts()),
         )
 
     def _plan_again(self) -> None:
@@ -332,16 +391,14 @@ class Daemon:
 
     def _pid_file(self) -> ExitStack:
         stack = ExitStack()
-        path = self.plan.daemon.pidfile
-        if path is None:
+        if self.pid_file is None:
             return stack
-        file = PidFile(path)
         try:
-            file.write()
+            self.pid_file.write()
         except OSError as error:
-            log.error("cannot write the pid file %s: %s", path, error.strerror)
+            log.error("cannot write the pid file %s: %s", self.pid_file.path, error.strerror)
         else:
-            stack.callback(file.remove)
+            stack.callback(self.pid_file.remove)
         return stack
 
     def _log_notes(self, _revision: int, _changed: frozenset[Key], notes: Sequence[Note]) -> None:
@@ -387,11 +444,6 @@ async def _reload(control: Control) -> None:
         await control.reload(Caller("SIGHUP", "admin"))
     except SupervisorError as error:
         log.error("%s", error)
-
-
-def _open_log(settings: Output) -> LogFile:
-    assert settings.path is not None, "the model promises a path for a file"
-    return LogFile(settings.path, settings.rotate_size, settings.rotate_keep)
 
 
 def _url(address: InetAddress | UnixAddress) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import pytest
 
 from supervisor.config import toml
-from supervisor.config.host import Executable, Host
+from supervisor.config.host import Executable, Host, Secret
 from supervisor.config.load import make_plan
 from supervisor.config.sources import Document, Sources
 from supervisor.engine.plan import Plan
@@ -29,7 +29,35 @@ class InventedHost(Host):
         "/bin/prog": "fine",
         "/bin/data": "not executable",
         "/srv/bin/own": "fine",
+        "/usr/sbin/sendmail": "fine",
     }
+
+    hosts: Mapping[str, tuple[str, ...]] = {
+        "office.example.org": ("192.0.2.1", "2001:db8::1"),
+        "v6.example.org": ("2001:db8::2",),
+    }
+    secrets: Mapping[str, Secret] = {
+        "/etc/secret": "fine",
+        "/etc/cert.pem": "readable by everybody",
+        "/etc/key.pem": "fine",
+        "/etc/open.pem": "readable by everybody",
+        "/etc/hidden": "unknown",
+    }
+
+    def addresses(self, name: str) -> tuple[str, ...]:
+        return self.hosts.get(name, ())
+
+    def datagram_port(self, name: str) -> int | None:
+        return {"syslog": 514}.get(name)
+
+    def hard_limit(self, name: str) -> int | None:
+        return {"nofile": 4096, "core": 0}.get(name)
+
+    def last_cpu(self) -> int:
+        return 3
+
+    def secret(self, path: str) -> Secret:
+        return self.secrets.get(path, "missing")
 
     def user(self, name: str) -> int | None:
         return self.users.get(name)
@@ -60,9 +88,9 @@ def plan_of(
     broken: set[str] = set()
     for name, text in zip("abcdefgh", texts, strict=False):
         root = toml.read(text, f"{name}.toml", problems)
-        if root is None:
+        if problems:
             broken.update(toml.headers(text))
-        else:
+        if root is not None:
             documents.append(Document(f"{name}.toml", "toml", root))
     return make_plan(
         Sources(tuple(documents), frozenset(broken)),

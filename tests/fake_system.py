@@ -104,6 +104,10 @@ class _Pipe:
         """Who can write: descriptors of ours, children, what they left."""
 
 
+def _is_of(writer: object, pid: int) -> bool:
+    return isinstance(writer, tuple) and writer[0] == pid
+
+
 class FakeSystem:
     """Implements `supervisor.system.port.System`; everything a test may look at is public.
 
@@ -117,11 +121,17 @@ class FakeSystem:
         self.default = Script()
         self.listen_failures: dict[str, ListenError] = {}
         self.accept_failures: deque[OSError] = deque()
+        self.notify_failures: dict[str, OSError] = {}
+        """Errors that `notify_socket` raises, by path."""
         self.launches: list[Launch] = []
         self.signals: list[SentSignal] = []
         self.children: dict[tuple[Key, int], Child] = {}
         """Those of which anything is left, by key and generation."""
         self.listeners: dict[int, Address] = {}
+        self.notify_paths: dict[int, str] = {}
+        """The open notification sockets, by descriptor."""
+        self.texts: dict[int, bytes] = {}
+        """What `text` was given, by descriptor; kept when it is closed."""
         self.descriptors: set[int] = set()
         """Everything open: empty at the end if nothing leaks."""
         self.epoch = 1_700_000_000.0
@@ -130,6 +140,7 @@ class FakeSystem:
         self._next_fd = 100
         self._read_ends: dict[int, _Pipe] = {}
         self._write_ends: dict[int, _Pipe] = {}
+        self._datagrams: dict[int, deque[bytes]] = {}
         self._queues: dict[int, deque[Connection]] = {}
         self._watched: dict[int, Callable[[], None]] = {}
         self._turn: deque[int] = deque()
@@ -169,6 +180,25 @@ class FakeSystem:
             pipe.data += data
             self._awake()
 
+    def hand(self, who: Key | int, number: int, data: bytes) -> None:
+        """Have a child write to the descriptor that it was given as *number* (`Launch.extra`)."""
+        child = self.child(who)
+        pipe = self._pipe_of(child, str(number))
+        assert pipe is not None, f"{who!r} has no descriptor {number}: {child.launch.extra}"
+        pipe.data += data
+        self._awake()
+
+    def notify(self, path: str, data: bytes) -> None:
+        """Send a datagram to the notification socket at *path*."""
+        fd = next(fd for fd, bound in self.notify_paths.items() if bound == path)
+        self._datagrams[fd].append(data)
+        self._awake()
+
+    def stdin_text(self, launch: Launch) -> bytes:
+        """Return what a child has on its standard input, made by `text`, and has not read."""
+        assert launch.stdin is not None, "it reads what the component says"
+        return self.texts[launch.stdin]
+
     def connect(self, address: Address, peer: str = "127.0.0.1:4711") -> int:
         """Knock at a listener; return the number that the connection's descriptor will have."""
         fd = next(fd for fd, bound in self.listeners.items() if bound == address)
@@ -196,8 +226,8 @@ class FakeSystem:
         self._next_pid += 1
         child = Child(self._next_pid, launch, script, report)
         self.children[child.name] = child
-        for stream in ("stdout", "stderr"):
-            fd = launch.stdout if stream == "stdout" else launch.stderr
+        held = [("stdout", launch.stdout), ("stderr", launch.stderr)]
+        for stream, fd in [*held, *((str(number), fd) for number, fd in launch.extra)]:
             if fd in self._write_ends:
                 self._write_ends[fd].writers.add((child.pid, stream))
         if not script.delayed:
@@ -261,7 +291,11 @@ class FakeSystem:
         return reports
 
     def signal(
-        self, key: Key, generation: int, signum: int, scope: Literal["group", "lost", "tree"]
+        self,
+        key: Key,
+        generation: int,
+        signum: int,
+        scope: Literal["leader", "group", "lost", "tree"],
     ) -> int:
         self.signals.append(SentSignal(key, generation, signum, scope))
         child = self.children.get((key, generation))
@@ -313,6 +347,27 @@ class FakeSystem:
         self._read_ends[reader] = self._write_ends[writer] = pipe
         return reader, writer
 
+    def text(self, text: bytes) -> int:
+        fd, pipe = self._new_fd(), _Pipe()
+        pipe.data += text
+        self._read_ends[fd] = pipe
+        self.texts[fd] = text
+        return fd
+
+    def notify_socket(self, path: str) -> int:
+        if (failure := self.notify_failures.get(path)) is not None:
+            raise failure
+        fd = self._new_fd()
+        self.notify_paths[fd] = path
+        self._datagrams[fd] = deque()
+        return fd
+
+    def receive(self, fd: int) -> bytes | None:
+        queue = self._datagrams.get(fd)
+        if queue is None:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        return queue.popleft() if queue else None
+
     def read(self, fd: int, most: int) -> bytes | None:
         pipe = self._read_ends.get(fd)
         if pipe is None:
@@ -327,6 +382,8 @@ class FakeSystem:
         self.unwatch(fd)
         self.descriptors.discard(fd)
         self._read_ends.pop(fd, None)
+        self._datagrams.pop(fd, None)
+        self.notify_paths.pop(fd, None)
         pipe = self._write_ends.pop(fd, None)
         if pipe is not None:
             pipe.writers.discard(fd)
@@ -338,7 +395,7 @@ class FakeSystem:
 
     def _drop_output(self, child: Child) -> None:
         for pipe in self._pipes():
-            pipe.writers -= {(child.pid, "stdout"), (child.pid, "stderr")}
+            pipe.writers -= {who for who in pipe.writers if _is_of(who, child.pid)}
         self._awake()
 
     def _pipes(self) -> list[_Pipe]:
@@ -359,6 +416,8 @@ class FakeSystem:
     def _ready(self, fd: int) -> bool:
         if fd in self._queues:
             return bool(self._queues[fd]) or bool(self.accept_failures)
+        if fd in self._datagrams:
+            return bool(self._datagrams[fd])
         pipe = self._read_ends.get(fd)
         return pipe is not None and (bool(pipe.data) or not pipe.writers)
 

@@ -7,7 +7,7 @@ import os
 from hypothesis import strategies as st
 
 from simulation import Simulation
-from supervisor.model.component import Component, InetAddress, Mode, Respawn
+from supervisor.model.component import Check, Component, ExitAction, InetAddress, Mode, Respawn
 from supervisor.model.events import Apply
 from supervisor.model.state import Exit
 
@@ -19,6 +19,11 @@ def examples(count: int) -> int:
 
 TAGS = [f"c{n}" for n in range(6)]
 EXITS = [Exit(code=0, message="exited with 0"), Exit(code=1, message="exited with 1")]
+ACTIONS = [
+    ExitAction(codes=(1,), action="disable"),
+    ExitAction(codes=(0, 127), exec=("/bin/cleanup",), notify=("ops@example.org",)),
+    ExitAction(codes=(1,), signals=(9,), exec=("/bin/save",)),
+]
 
 
 @st.composite
@@ -35,6 +40,7 @@ def plans(draw: st.DrawFn) -> list[Component]:
             if (mode is Mode.STARTUP) == (other.mode is Mode.STARTUP)
             and (mode is Mode.SHUTDOWN) == (other.mode is Mode.SHUTDOWN)
         ]
+        limited = mode is not Mode.INETD and draw(st.integers(0, 3)) == 0
         needs = draw(st.lists(st.sampled_from(early), unique=True, max_size=3)) if early else []
         plan.append(
             Component(
@@ -46,6 +52,12 @@ def plans(draw: st.DrawFn) -> list[Component]:
                 precious=draw(st.booleans()),
                 respawn=Respawn(max=2, window=60, sleep=30, delay=draw(st.sampled_from([0, 2]))),
                 socket=InetAddress(host="::1", port=1000 + index) if mode is Mode.INETD else None,
+                ready=draw(st.sampled_from([None, None, Check(kind="notify")])),
+                start_condition=draw(st.sampled_from([(), (), ("test",)])),
+                exit_actions=tuple(draw(st.lists(st.sampled_from(ACTIONS), max_size=2))),
+                stop_scope=draw(st.sampled_from(["group", "leader"])),
+                template="t" if limited else None,
+                max_instances=2 if limited else None,
             )
         )
     return draw(st.permutations(plan))
@@ -54,12 +66,14 @@ def plans(draw: st.DrawFn) -> list[Component]:
 STEPS = st.sampled_from(
     [
         *["spawn", "exit", "wake", "order"] * 3,
+        *["ready", "answer"] * 2,
+        *["refuse", "check", "command"],
         *["fail", "open", "close", "connect", "lose", "clear", "later", "apply", "settle"],
     ]
 )
 
 
-def one_step(sim: Simulation, data: st.DataObject) -> None:
+def one_step(sim: Simulation, data: st.DataObject) -> None:  # noqa: C901 - It is one table.
     """Let something happen that can happen now."""
     world = sim.engine.world
     match data.draw(STEPS):
@@ -67,6 +81,17 @@ def one_step(sim: Simulation, data: st.DataObject) -> None:
             sim.spawn_one(data.draw(st.integers(0, 5)))
         case "fail" if sim.starting:
             sim.spawn_one(data.draw(st.integers(0, 5)), fail=True)
+        case "ready" if sim.children:
+            sim.become_ready(data.draw(st.sampled_from(list(sim.children))))
+        case "check" if sim.children:
+            sim.fail_check(data.draw(st.sampled_from(list(sim.children))))
+        case "answer" if sim.probing:
+            sim.answer_one(data.draw(st.integers(0, 5)))
+        case "refuse" if sim.probing:
+            refusal = Exit(stage="start-condition", message="exited with 1")
+            sim.answer_one(data.draw(st.integers(0, 5)), refusal)
+        case "command":
+            sim.run_command(data.draw(st.sampled_from([*TAGS, "unknown"])))
         case "open" if sim.opening:
             sim.open_one()
         case "close" if sim.closing:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterable
 from typing import Any, ParamSpec, TypeVar, cast
 
 import trio
 
 from supervisor.model.component import Component, Output
+from supervisor.runtime.messages import Origin, Record
 from supervisor.runtime.output import Outputs
 from supervisor.system.logfile import CannotWrite
 from supervisor.system.port import System
@@ -29,6 +31,10 @@ class FakePipes:
         self.closed: list[int] = []
         self.jobs = 0
         self.gate: trio.Event | None = None
+        self.now = 1_792_413_214.123
+
+    def wall(self) -> float:
+        return self.now
 
     def pipe(self) -> tuple[int, int]:
         if self.most_pipes is not None and len(self.pipes) >= self.most_pipes:
@@ -116,11 +122,48 @@ class MemoryLog:
         self.closed += 1
 
 
+class MemoryCourier:
+    """A collector of messages that is a list in memory; a test chooses its faults."""
+
+    def __init__(self) -> None:
+        self.records: list[tuple[Origin, float, bytes]] = []
+        self.error: OSError | None = None
+        self.most: int | None = None
+        """Lines that one write takes at most."""
+        self.reopened = 0
+        self.closed = 0
+
+    @property
+    def lines(self) -> list[bytes]:
+        return [line for _, _, line in self.records]
+
+    def write(self, records: Iterable[Record]) -> int:
+        if self.error is not None:
+            raise self.error
+        done = 0
+        left = self.most if self.most is not None else sys.maxsize
+        for origin, at, lines in records:
+            for line in lines.split(b"\n")[:-1]:
+                if not left:
+                    return done
+                left -= 1
+                self.records.append((origin, at, line))
+                done += len(line) + 1
+        return done
+
+    def reopen(self) -> None:
+        self.reopened += 1
+
+    def close(self) -> None:
+        self.closed += 1
+
+
 class House:
     """Outputs on simulated pipes, with every report and every log file at hand."""
 
-    def __init__(self, nursery: trio.Nursery) -> None:
+    def __init__(self, nursery: trio.Nursery, **more: Any) -> None:
         self.system = FakePipes()
+        self.couriers: dict[tuple[str, str], MemoryCourier] = {}
         self.reports: list[tuple[str, str, str, str]] = []
         self.logs: dict[str, MemoryLog] = {}
         self.opened: list[Output] = []
@@ -133,8 +176,10 @@ class House:
             self._report,
             self._open,
             open_own=lambda fd: self.own.setdefault(fd, MemoryLog()),
+            open_courier=self.courier,
             own_stdout_fd=-1,
             own_stderr_fd=-2,
+            **more,
         )
 
     def _report(self, kind: str, level: str, key: str, text: str) -> None:
@@ -146,6 +191,9 @@ class House:
             raise self.open_error
         self.opened.append(settings)
         return self.log(str(settings.path))
+
+    def courier(self, kind: str = "syslog", address: str = "/dev/log") -> MemoryCourier:
+        return self.couriers.setdefault((kind, address), MemoryCourier())
 
     def log(self, path: str) -> MemoryLog:
         return self.logs.setdefault(path, MemoryLog())

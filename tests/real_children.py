@@ -13,9 +13,14 @@ from typing import Any
 import trio
 
 from supervisor.model.component import Component
+from supervisor.system import seats
 from supervisor.system.linux import LinuxSystem
 from supervisor.system.port import Launch, Launched, LaunchFailed, Reaped, TreeReport
 from supervisor.system.process_setup import ProcessSetup
+
+# As piesd does it before its event loop exists: the loop's own descriptors must not sit where a
+# child's are put for the moment of its start.
+seats.reserve()
 
 
 @contextlib.contextmanager
@@ -92,7 +97,16 @@ class RealChildren:
         self._news: list[Reaped | TreeReport] = []
         self._ended = trio.Event()
 
-    def start(self, key: str = "c", generation: int = 1, **spec: Any) -> Started:
+    def start(
+        self,
+        key: str = "c",
+        generation: int = 1,
+        *,
+        stdin: int | None = None,
+        extra: tuple[tuple[int, int], ...] = (),
+        environ: tuple[tuple[str, str], ...] = (),
+        **spec: Any,
+    ) -> Started:
         """Launch a component with a pipe for both of its outputs."""
         started = Started(self.system, key, generation)
         started.reader, writer = self.system.pipe()
@@ -103,9 +117,11 @@ class RealChildren:
             key=key,
             generation=generation,
             spec=component,
-            stdin=None,
+            stdin=stdin,
             stdout=writer,
             stderr=writer,
+            extra=extra,
+            environ=environ,
         )
         self.system.launch(launch, started.reported)
         self.system.close(writer)

@@ -1,4 +1,4 @@
-"""A real runner on the simulated operating system, for tests under trio's virtual clock."""
+"""A real runner: on the simulated system under trio's virtual clock, or on the real system."""
 
 from __future__ import annotations
 
@@ -8,13 +8,18 @@ from contextlib import asynccontextmanager
 import trio
 
 from fake_system import FakeSystem
+from real_children import RealChildren
 from supervisor.engine.engine import Engine
 from supervisor.model.component import Component, Output
 from supervisor.model.effects import Note
 from supervisor.model.events import Apply, Boot, Order, Shutdown
-from supervisor.model.state import Phase
+from supervisor.model.settings import MailSettings
+from supervisor.model.state import Phase, State
+from supervisor.runtime.mail import Facts, Letter
+from supervisor.runtime.outbox import Delivery, Outbox
 from supervisor.runtime.output import Outputs
 from supervisor.runtime.runner import Runner
+from supervisor.system.port import System
 
 
 class Memory:
@@ -32,8 +37,32 @@ class Memory:
     def close(self) -> None: ...
 
 
+class FakeNetwork:
+    """What checks meet: `answers` says for each target why it is not well; None if it is.
+
+    What has no answer hangs. `tries` holds the time and the target of each try.
+    """
+
+    def __init__(self) -> None:
+        self.answers: dict[str, str | None] = {}
+        self.tries: list[tuple[float, str]] = []
+
+    async def tcp(self, target: str) -> str | None:
+        self.tries.append((trio.current_time(), target))
+        if target not in self.answers:
+            await trio.sleep_forever()
+        return self.answers[target]
+
+    async def http(self, url: str) -> str | None:
+        return await self.tcp(url)
+
+
 class House:
-    """A runner and what it runs on. `logs` holds what went to each file, `own` to our stdout."""
+    """A runner and what it runs on. `logs` holds what went to each file, `own` to our stdout.
+
+    Mail goes by the program `sendmail` unless `outbox.settings` say otherwise; what goes by SMTP
+    lands in `letters`.
+    """
 
     def __init__(self, nursery: trio.Nursery, shutdown_timeout: float) -> None:
         self.system = FakeSystem()
@@ -47,13 +76,28 @@ class House:
             self._open_log,
             open_own=lambda _: self.own,
         )
-        self.runner = Runner(Engine(shutdown_timeout=shutdown_timeout), self.system, self.outputs)
+        self.network = FakeNetwork()
+        self.letters: list[Letter] = []
+        facts = Facts(instance="tested", version="1.2.3", host="here")
+        self.outbox = Outbox(self.system, MailSettings(), facts, None, deliver=self._deliver)
+        self.runner = Runner(
+            Engine(shutdown_timeout=shutdown_timeout),
+            self.system,
+            self.outputs,
+            outbox=self.outbox,
+            notify_prefix="/run/x/notify.",
+            network=self.network,
+        )
         self.runner.observe(lambda _revision, _changed, notes: self.notes.extend(notes))
         self._child = trio.Event()
         self.system.on_child = self._child_ended
 
     def _child_ended(self) -> None:
         self._child.set()
+
+    async def _deliver(self, server: str, letter: Letter, host: str) -> Delivery:
+        self.letters.append(letter)
+        return Delivery()
 
     def _open_log(self, settings: Output) -> Memory:
         return self.logs.setdefault(settings.path or "", Memory())
@@ -79,8 +123,15 @@ class House:
         self.runner.post(Shutdown("me"))
         await self.runner.ended.wait()
 
+    def state(self, key: str) -> State:
+        return self.runner.engine.world.states[key]
+
     def phase(self, key: str) -> Phase:
-        return self.runner.engine.world.states[key].phase
+        return self.state(key).phase
+
+    def texts(self, kind: str) -> list[str]:
+        """Return what notes of this kind say."""
+        return [note.text for note in self.notes if note.kind == kind]
 
     def kinds(self, key: str | None) -> list[str]:
         return [note.kind for note in self.notes if note.key == key]
@@ -101,6 +152,7 @@ async def house(
             home.system.serve,
             home.runner.run,
             home.runner.listeners.run,
+            home.outbox.serve,
             home.reap,
         ):
             nursery.start_soon(task)
@@ -108,4 +160,66 @@ async def house(
         home.runner.post(Boot(home.system.wall()))
         await home.rest()
         yield home
+        nursery.cancel_scope.cancel()
+
+
+class RealHouse:
+    """A runner with real children. `notes` are what it told, `outbox` has letters on disk."""
+
+    def __init__(
+        self,
+        nursery: trio.Nursery,
+        children: RealChildren,
+        outbox: Outbox | None,
+        notify_prefix: str | None,
+    ) -> None:
+        self.notes: list[Note] = []
+        self._changed = trio.Event()
+        self.own = Memory()
+        self.outputs = Outputs(
+            children.system,
+            nursery,
+            lambda kind, level, key, text: self.notes.append(Note(key, kind, level, text)),
+            open_own=lambda _: self.own,
+        )
+        self.runner = Runner(
+            Engine(), children.system, self.outputs, outbox=outbox, notify_prefix=notify_prefix
+        )
+        self.runner.observe(self._observed)
+        children.on_child = self.runner.reap
+
+    def _observed(self, _revision: int, _changed: frozenset[str], notes: Sequence[Note]) -> None:
+        self.notes.extend(notes)
+        self._changed.set()
+
+    def state(self, key: str) -> State:
+        return self.runner.engine.world.states[key]
+
+    async def until(self, fact: Callable[[], bool]) -> None:
+        """Return when *fact* holds, which only something that the runner tells can bring about."""
+        while not fact():
+            self._changed = trio.Event()
+            await self._changed.wait()
+
+
+@asynccontextmanager
+async def real_house(
+    components: Sequence[Component],
+    *,
+    notify_prefix: str | None = None,
+    make_outbox: Callable[[System], Outbox] | None = None,
+) -> AsyncIterator[RealHouse]:
+    """Run *components* for real; nothing of them is left afterwards."""
+    async with RealChildren() as children, trio.open_nursery() as nursery:
+        outbox = make_outbox(children.system) if make_outbox else None
+        home = RealHouse(nursery, children, outbox, notify_prefix)
+        nursery.start_soon(home.runner.run)
+        if outbox is not None:
+            nursery.start_soon(outbox.serve)
+        home.runner.post(Apply(tuple(components), 5.0))
+        home.runner.post(Boot(children.system.wall()))
+        await home.runner.handled()
+        yield home
+        home.runner.post(Shutdown("the test"))
+        await home.runner.ended.wait()
         nursery.cancel_scope.cancel()

@@ -7,17 +7,21 @@ effects, and checks after every event the invariants that must always hold.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from signal import SIGKILL
+from signal import SIGCONT, SIGKILL
 
 from supervisor.engine.engine import Engine
+from supervisor.engine.world import ONE_RUN, Command
 from supervisor.model.component import Component, Key
 from supervisor.model.effects import (
     CloseConnection,
+    CommandEnded,
     Effect,
     End,
     Forget,
     Listen,
+    Mail,
     Note,
+    Probe,
     Retune,
     Signal,
     Spawn,
@@ -32,11 +36,16 @@ from supervisor.model.events import (
     Happened,
     ListenerClosed,
     Listening,
+    NotReady,
     Order,
+    Ready,
+    RunCommand,
     Spawned,
     SpawnFailed,
+    Tested,
     TimePassed,
     TreeChanged,
+    Unhealthy,
 )
 from supervisor.model.state import Exit, Phase
 
@@ -48,7 +57,10 @@ class Simulation:
 
     def __init__(self, components: Sequence[Component], *, shutdown_timeout: float = 5.0) -> None:
         self.now = 1000.0
-        self.engine = Engine(shutdown_timeout=shutdown_timeout)
+        self.engine = Engine(
+            shutdown_timeout=shutdown_timeout, command_environment={"PIES_VERSION": "1.8"}
+        )
+        self.probing: dict[Child, None] = {}
         self.starting: dict[Child, None] = {}
         self.children: dict[Child, int] = {}
         self.orphans: dict[Child, tuple[int, ...]] = {}
@@ -56,11 +68,21 @@ class Simulation:
         self.opening: dict[Child, None] = {}
         self.closing: dict[Child, None] = {}
         self.listeners: dict[Key, int] = {}
+        self.ready: set[Child] = set()
         self.deaf: set[Key] = set()
+        """Who does not mind any signal but SIGKILL."""
+        self.slow: set[Key] = set()
+        """Who does not become ready by itself when everything settles."""
         self.ended: int | None = None
         self.log: list[EngineEvent] = []
         self.history: list[str] = []
         self.spawned: list[Key] = []
+        self.launches: dict[Key, Spawn] = {}
+        """The latest launch of each."""
+        self.mails: list[Mail] = []
+        self.over: dict[Key, Exit] = {}
+        """The commands that have ended, and how."""
+        self.notes: list[Note] = []
         self._pid = 100
         self._connection = 0
         self.post(Apply(tuple(components), shutdown_timeout))
@@ -70,8 +92,11 @@ class Simulation:
     def post(self, event: EngineEvent) -> None:
         """Let the engine handle *event*, obey what it says, and check what must hold."""
         self.log.append(event)
-        for effect in self.engine.handle(event, self.now):
+        effects = self.engine.handle(event, self.now)
+        for effect in effects:
             self._obey(effect)
+        told = [effect.key for effect in effects if isinstance(effect, CommandEnded)]
+        assert not self.engine.world.states.keys() & set(told), f"{told} ended and are still there"
         self.check()
 
     def boot(self) -> Simulation:
@@ -81,8 +106,12 @@ class Simulation:
     def settle(self) -> Simulation:
         """Let everything that is under way come to its end."""
         for _ in range(10_000):
-            if self.starting:
+            if self.probing:
+                self.answer_one()
+            elif self.starting:
                 self.spawn_one()
+            elif self._unready():
+                self.become_ready(self._unready()[0])
             elif self.opening:
                 self.open_one()
             elif self.closing:
@@ -98,6 +127,28 @@ class Simulation:
     def order(self, action: str, *keys: Key, by: str = "me") -> Simulation:
         self.post(Order(action, keys, by))  # type: ignore[arg-type]  # tests pass literals
         return self
+
+    def answer_one(self, index: int = 0, refusal: Exit | None = None) -> None:
+        """Let one start condition speak: allow the start, or refuse it."""
+        child = list(self.probing)[index % len(self.probing)]
+        del self.probing[child]
+        self._forget_signals(child)
+        self.post(Happened(child[0], Tested(child[1], refusal)))
+
+    def become_ready(self, child: Child) -> None:
+        """Let a child say that it is ready."""
+        self.ready.add(child)
+        self.post(Happened(child[0], Ready(child[1])))
+
+    def fail_check(self, child: Child, message: str = "refused") -> None:
+        """Let the check of a child fail: of its readiness, or once it is ready, of its health."""
+        ready = self.engine.world.states[child[0]].ready
+        event = Unhealthy(child[1], message) if ready else NotReady(child[1], message)
+        self.post(Happened(child[0], event))
+
+    def run_command(self, tag: Key, text: str = "hello") -> None:
+        """Let somebody ask for a command on behalf of *tag*."""
+        self.post(RunCommand(tag, "mailer", ("sendmail", "a@b"), text=text))
 
     def spawn_one(self, index: int = 0, *, fail: bool = False) -> None:
         """Let one pending spawn succeed or fail."""
@@ -161,7 +212,21 @@ class Simulation:
     def child(self, key: Key) -> Child:
         return next(child for child in self.children if child[0] == key)
 
+    def why_not(self) -> list[str]:
+        """Return the texts of all warnings and errors so far."""
+        return [note.text for note in self.notes if note.level in ("warning", "error")]
+
     # --- the operating system
+
+    def _unready(self) -> list[Child]:
+        world = self.engine.world
+        return [
+            child
+            for child in self.children
+            if world.states[child[0]].phase is Phase.RUNNING
+            and not world.states[child[0]].ready
+            and child[0] not in self.slow
+        ]
 
     def _signals(self, child: Child) -> set[int]:
         return self.pending.setdefault(child, set())
@@ -186,26 +251,35 @@ class Simulation:
                 return True
         return False
 
-    def _obey(self, effect: Effect) -> None:
+    def _obey(self, effect: Effect) -> None:  # noqa: C901 - It is one table.
         world = self.engine.world
         match effect:
+            case Probe(key, generation):
+                self.history.append(f"probe {key}")
+                self._expect_none_of(key)
+                self.probing[key, generation] = None
             case Spawn(key, generation):
                 self.history.append(f"start {key}")
                 self.spawned.append(key)
-                others = [
-                    child
-                    for child in (*self.starting, *self.children, *self.orphans)
-                    if child[0] == key
-                ]
-                assert not others, f"a second child for {key}"
+                self.launches[key] = effect
+                self._expect_none_of(key)
+                self._expect_a_slot(key)
                 for tag in world.specs[key].prerequisites:
                     assert world.up(tag), f"{key} was started without {tag}"
+                    spec = world.specs[tag]
+                    if spec.ready is not None and spec.mode not in ONE_RUN and not spec.socket:
+                        assert (tag, world.states[tag].generation) in self.ready, f"{tag} not ready"
                 for dependent in world.graph.dependents.get(key, ()):
                     assert not world.states[dependent].live, f"{dependent} lives while {key} starts"
                 self.starting[key, generation] = None
+            case Signal(_, _, signum) if signum == SIGCONT:
+                pass  # It comes with each stop signal, for the sake of those under SIGSTOP.
             case Signal(key, generation, signum):
                 child = (key, generation)
-                known = child in self.children or child in self.orphans or child in self.starting
+                known = any(
+                    child in place
+                    for place in (self.children, self.orphans, self.starting, self.probing)
+                )
                 assert known, f"a signal to {child}, which does not live"
                 self.history.append(f"signal {key} {signum}")
                 self._signals(child).add(signum)
@@ -219,6 +293,13 @@ class Simulation:
                 self.closing[key, generation] = None
             case Note(_, kind, _, text):
                 assert kind != "bug", text
+                self.notes.append(effect)
+            case Mail(tag):
+                self.history.append(f"mail {tag}")
+                self.mails.append(effect)
+            case CommandEnded(key, end):
+                assert key not in self.over, f"{key} has ended twice"
+                self.over[key] = end
             case CloseConnection():
                 self.history.append("refuse")
             case End(code):
@@ -227,11 +308,38 @@ class Simulation:
             case Retune() | Forget():
                 pass
 
+    def _expect_none_of(self, key: Key) -> None:
+        others = [
+            child
+            for place in (self.probing, self.starting, self.children, self.orphans)
+            for child in place
+            if child[0] == key
+        ]
+        assert not others, f"a second child for {key}"
+
+    def _expect_a_slot(self, key: Key) -> None:
+        world = self.engine.world
+        spec = world.specs[key]
+        if spec.template is None or spec.max_instances is None or not world.is_component(key):
+            return
+        live = [
+            tag
+            for tag, other in world.specs.items()
+            if other.template == spec.template
+            and world.is_component(tag)
+            and world.states[tag].live
+        ]
+        assert len(live) <= spec.max_instances, f"{live} are too many"
+
     # --- what must always hold
 
     def check(self) -> None:
         world = self.engine.world
         for key, state in world.states.items():
+            up = state.phase in (Phase.RUNNING, Phase.LISTENING)
+            assert up or not state.ready, f"{key} is {state.phase} and ready"
+            if isinstance(world.links.get(key), Command):
+                assert state.live or state.phase is Phase.WAITING, f"{key} is not forgotten"
             if state.phase is Phase.RUNNING:
                 assert state.pid is not None, f"{key} runs without a PID"
             elif state.phase is not Phase.STOPPING:
@@ -240,9 +348,11 @@ class Simulation:
                 assert state.deadline is not None, f"{key} sleeps for ever"
             unmet = sum(not world.available(tag) for tag in world.specs[key].prerequisites)
             link = world.links.get(key)
-            if not world.states[link.listener if link else key].removed:
+            owner = link.owner if link else key
+            if owner in world.states and not world.states[owner].removed:
                 assert world.unmet[key] == unmet, f"{key}: {world.unmet[key]} != {unmet}"
         for (key, generation), pid in self.children.items():
             state = world.states[key]
             assert (state.generation, state.pid) == (generation, pid), f"{key} lost its child"
         assert world.live == sum(state.live for state in world.states.values())
+        assert sorted(world.ordered()) == sorted(world.states)

@@ -5,16 +5,18 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-from quart import Response, request
+from quart import Response, g, request
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
 
+from supervisor.api import asking
 from supervisor.api.answers import JSON
 from supervisor.api.errors import Internal, error_body, of_http_status, status_of
 from supervisor.api.limits import LimitedApp, Limits
 from supervisor.api.peer import check_host, check_origin, peer_of
 from supervisor.api.pies import pies
 from supervisor.api.v1 import v1
+from supervisor.control.identity import Caller, Unauthorized
 from supervisor.model.errors import SupervisorError
 
 if TYPE_CHECKING:
@@ -59,11 +61,17 @@ def create_app(control: Control, limits: Limits | None = None) -> QuartTrio:
 
 
 async def _check() -> None:
-    """Refuse who may do nothing, and what a web page elsewhere made a browser send."""
+    """Refuse what a web page elsewhere made a browser send, and who may do nothing."""
     peer = peer_of(request.scope)
-    peer.caller.need("list", "use this socket")
+    # First, so that no such page can have passwords tried.
     check_host(peer, request.headers.get("Host", ""))
     check_origin(request.method, request.headers)
+    who = peer.origin
+    if not isinstance(who, Caller):
+        shown = request.headers.get("Authorization")
+        who = await asking.control().identities.identify(who, shown)
+    g.caller = who
+    asking.control().admit(who)
 
 
 async def _complete(response: Response) -> Response:
@@ -75,7 +83,18 @@ async def _complete(response: Response) -> Response:
 async def _refused(error: SupervisorError) -> Response:
     if status_of(error) == 500:
         log.error("%s %s: %s", request.method, request.path, error)
-    return Response(error_body(request.path, error), status_of(error), content_type=JSON)
+    response = Response(error_body(request.path, error), status_of(error), content_type=JSON)
+    if isinstance(error, Unauthorized):
+        for scheme in error.schemes:
+            response.headers.add("WWW-Authenticate", _challenge(scheme, error.realm))
+    return response
+
+
+def _challenge(scheme: str, realm: str) -> str:
+    """Return what a client is told to come back with. Source: RFC 7617 and RFC 6750."""
+    quoted = realm.replace("\\", "\\\\").replace('"', '\\"')
+    more = ', charset="UTF-8"' if scheme == "Basic" else ""
+    return f'{scheme} realm="{quoted}"{more}'
 
 
 async def _http_error(error: HTTPException) -> Response:

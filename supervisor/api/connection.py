@@ -33,6 +33,9 @@ log = logging.getLogger(__name__)
 _READ = 16 * 1024
 """Bytes read at once: with more, a header could pass that is longer than it may be."""
 
+Greet = Callable[[trio.SocketStream], Awaitable[tuple[trio.abc.Stream, "Peer"]]]
+"""Meets a client: returns the stream to speak over, and who is there."""
+
 _GONE = (trio.BrokenResourceError, trio.ClosedResourceError)
 
 _PHRASES = {status.value: status.phrase.encode() for status in HTTPStatus}
@@ -159,12 +162,14 @@ class Connection:
         config: Config,
         context: WorkerContext,
         stream: trio.SocketStream,
-        peer: Peer,
+        greet: Greet,
         limits: Limits,
         answered: Callable[[], None],
     ) -> None:
         self._app, self._config, self._context = app, config, context
-        self._stream, self._peer, self._limits = stream, peer, limits
+        self._socket, self._greet, self._limits = stream, greet, limits
+        self._stream: trio.abc.Stream = stream
+        self._peer: Peer
         self._scope, self._talking = trio.CancelScope(), trio.CancelScope()
         self._reading = trio.CancelScope()
         self._sending = trio.Lock()
@@ -175,12 +180,12 @@ class Connection:
         self.silent_since = trio.current_time()
         """When it began to wait for the request that has not arrived yet."""
         self._deadline = inf
-        self._protocol: _Protocol
+        self._protocol: _Protocol | None = None
 
     @property
     def waits_for_request(self) -> bool:
         """True while nothing was asked, or not to its end."""
-        return self._protocol.connection.their_state in _UNFINISHED
+        return self._protocol is None or self._protocol.connection.their_state in _UNFINISHED
 
     def drop(self) -> None:
         """End it now. What was ordered stays ordered."""
@@ -190,35 +195,47 @@ class Connection:
         """Serve the client until it, or we, have had enough."""
         try:
             with self._scope:
+                if not await self._meet():
+                    return
                 async with trio.open_nursery() as nursery:
                     await self._talk(nursery)
                     nursery.cancel_scope.cancel()
         finally:
-            self._stream.socket.close()
+            self._socket.socket.close()
+
+    async def _meet(self) -> bool:
+        """Find out who is there, with TLS where that is spoken; return whether it is anybody."""
+        with trio.move_on_after(self._limits.arrival):
+            try:
+                self._stream, self._peer = await self._greet(self._socket)
+            except (*_GONE, OSError):
+                return False
+            return True
+        return False
 
     async def _talk(self, nursery: trio.Nursery) -> None:
         # Hypercorn hands the application on to its tasks, and both are ours.
         tasks: Any = _Tasks(nursery)
         app: Any = self._app
-        self._protocol = _Protocol(
+        self._protocol = protocol = _Protocol(
             app,
             self._config,
             self._context,
             tasks,
             ConnectionState({"peer": self._peer}),
-            False,
+            self._stream is not self._socket,
             None,
             None,
             self._send,
         )
         with self._talking:
-            await self._read()
+            await self._read(protocol)
         if self._talking.cancelled_caught:
             await self._linger()
 
     # --- reading
 
-    async def _read(self) -> None:
+    async def _read(self, protocol: _Protocol) -> None:
         """Read until the client sends no more. When we end it, `_talking` is cancelled."""
         self._deadline = trio.current_time() + self._limits.arrival
         while True:
@@ -229,35 +246,35 @@ class Connection:
                 except _GONE:
                     return
             if data is None:
-                await self._too_slow()
+                await self._too_slow(protocol)
             elif data:
-                await self._arrived(bytes(data))
+                await self._arrived(protocol, bytes(data))
             else:
-                await self._half_closed()
+                await self._half_closed(protocol)
                 return
 
-    async def _arrived(self, data: bytes) -> None:
+    async def _arrived(self, protocol: _Protocol, data: bytes) -> None:
         if self._idle:
             self._idle = False
             self._deadline = trio.current_time() + self._limits.arrival
         self._answered = trio.Event()
-        await self._protocol.handle(RawData(data))
+        await protocol.handle(RawData(data))
         if not self.waits_for_request:
             self._deadline = inf
 
-    async def _too_slow(self) -> None:
+    async def _too_slow(self, protocol: _Protocol) -> None:
         if not self._idle:
             error = RequestTimeout(self._limits.arrival)
-            await self._protocol.refuse(error, status_of(error))
+            await protocol.refuse(error, status_of(error))
         self._talking.cancel()
         await trio.lowlevel.checkpoint()
 
-    async def _half_closed(self) -> None:
+    async def _half_closed(self, protocol: _Protocol) -> None:
         """The client sends no more. It may still read: let an answer that is under way get out."""
         if not self.waits_for_request and not self._idle:
             with trio.move_on_after(self._limits.linger):
                 await self._answered.wait()
-        await self._protocol.handle(Closed())
+        await protocol.handle(Closed())
 
     async def _linger(self) -> None:
         """Let the client read our last words: a socket closed with unread input destroys them.
@@ -266,8 +283,9 @@ class Connection:
         """
         with trio.move_on_after(self._limits.linger):
             with suppress(*_GONE, trio.BusyResourceError):
-                await self._stream.send_eof()
-                while await self._stream.receive_some(64 * 1024):
+                # Below TLS, where there is: it has no end for one direction.
+                await self._socket.send_eof()
+                while await self._socket.receive_some(64 * 1024):
                     pass
 
     # --- what hypercorn tells us

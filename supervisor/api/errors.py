@@ -13,6 +13,7 @@ STATUS = {
     "already-running": 409,
     "bad-request": 400,
     "bad-selector": 400,
+    "cannot-become": 500,
     "cannot-listen": 500,
     "config-rejected": 400,
     "error": 500,
@@ -28,7 +29,9 @@ STATUS = {
     "request-timeout": 408,
     "shutting-down": 409,
     "too-large": 413,
+    "too-many-logins": 429,
     "too-many-restarts": 409,
+    "unauthorized": 401,
 }
 """The HTTP status for each error code. A test makes sure that none is missing."""
 

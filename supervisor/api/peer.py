@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from msgspec import Struct
 
-from supervisor.control.identity import NOBODY, Caller, is_loopback
+from supervisor.control.identity import NOBODY, Caller, Origin, is_loopback
 from supervisor.model.errors import Forbidden
 
 if TYPE_CHECKING:
@@ -19,9 +19,12 @@ _BROWSER = ("Origin", "Referer", "Sec-Fetch-Site", "Sec-Fetch-Mode", "Sec-Fetch-
 
 
 class Peer(Struct, frozen=True):
-    """The other end. `local_host` is the address of a TCP socket of ours, None for UNIX sockets."""
+    """The other end: how it came, or who it is where that is settled already.
 
-    caller: Caller
+    `local_host` is the address of a TCP socket of ours, None for UNIX sockets.
+    """
+
+    origin: Origin | Caller
     local_host: str | None = None
 
 

@@ -8,6 +8,7 @@ import socket
 import struct
 import sys
 from collections.abc import Sequence
+from functools import partial
 from math import inf
 from typing import TYPE_CHECKING
 
@@ -19,9 +20,15 @@ from supervisor.api.app import create_app
 from supervisor.api.connection import Connection
 from supervisor.api.limits import Limits
 from supervisor.api.peer import Peer
+from supervisor.api.tls import greet, make_context
+from supervisor.control.identity import Origin
 
 if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Callable
+
     from supervisor.control.control import Control
+    from supervisor.model.settings import ControlSettings
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +53,12 @@ async def serve(
     Then no connection is accepted any more, those who follow something get their end, and answers
     under way have a short grace.
 
+    On TCP sockets TLS is spoken if there is a certificate in the settings of *control*. It is read
+    here, and anew at each reload of the configuration; one that cannot be used refuses the reload.
+
+    Raises:
+        ConfigRejected: the certificate cannot be used.
+
     Args:
         control: what is asked; it is closed at the end.
         sockets: listening stream sockets, UNIX or TCP; closed at the end, paths left alone.
@@ -53,6 +66,8 @@ async def serve(
         task_status: told when all sockets are served.
     """
     server = _Server(control, limits or Limits())
+    (await server.get_ready(control.settings))()
+    control.configuration.prepare.append(server.get_ready)
     async with trio.open_nursery() as nursery:
         connections: trio.Nursery = await nursery.start(server.keep_connections)
         try:
@@ -62,6 +77,7 @@ async def serve(
                     doors.start_soon(door.serve)
                 task_status.started()
         finally:
+            control.configuration.prepare.remove(server.get_ready)
             control.close()
             server.closing.set()
 
@@ -70,7 +86,9 @@ class _Server:
     """What all sockets have in common."""
 
     def __init__(self, control: Control, limits: Limits) -> None:
-        self.identities, self.limits = control.identities, limits
+        self.limits = limits
+        self.tls: ssl.SSLContext | None = None
+        self._blocking = control.blocking
         self.app = create_app(control, limits)
         self.closing = trio.Event()
         self.connections: dict[Connection, None] = {}
@@ -81,6 +99,21 @@ class _Server:
         self.config.h11_max_incomplete_size = limits.header
         # Who polls for a month keeps its connection: what a client may cost is bounded by `limits`.
         self.config.keep_alive_max_requests = sys.maxsize
+
+    async def get_ready(self, settings: ControlSettings) -> Callable[[], None]:
+        """Read the certificate of *settings*; return what has new connections use it.
+
+        Raises:
+            ConfigRejected
+        """
+        context = None
+        if settings.tls is not None:
+            context = await self._blocking(make_context, settings.tls)
+
+        def go_over() -> None:
+            self.tls = context
+
+        return go_over
 
     async def keep_connections(
         self, *, task_status: trio.TaskStatus[trio.Nursery] = trio.TASK_STATUS_IGNORED
@@ -171,13 +204,13 @@ class _Door:
     async def _serve_one(self, accepted: trio.socket.SocketType, address: object) -> None:
         server = self._server
         try:
-            peer = self._peer(accepted, address)
+            stream = trio.SocketStream(accepted)
             connection = Connection(
                 server.app,
                 server.config,
                 server.context,
-                trio.SocketStream(accepted),
-                peer,
+                stream,
+                partial(self._greet, address),
                 server.limits,
                 self._stir,
             )
@@ -197,13 +230,25 @@ class _Door:
         """Look again for room: a connection has ended, or waits for a request."""
         self._stirred.set()
 
-    def _peer(self, accepted: trio.socket.SocketType, address: object) -> Peer:
-        identities = self._server.identities
+    async def _greet(
+        self, address: object, stream: trio.SocketStream
+    ) -> tuple[trio.abc.Stream, Peer]:
+        """Find out how a client came, and speak TLS with it where that is configured.
+
+        Raises:
+            OSError, trio.BrokenResourceError: it has gone, or does not speak TLS.
+        """
         if self._unix:
             size = struct.calcsize("3i")
-            credentials = accepted.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
+            credentials = stream.socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
             _, uid, _ = struct.unpack("3i", credentials)
-            return Peer(identities.unix_peer(uid, self._where))
+            return stream, Peer(Origin(address=self._where, uid=uid))
         assert isinstance(address, tuple)
-        local = accepted.getsockname()[0]
-        return Peer(identities.inet_peer(address[0], address[1]), local)
+        host, port = address[:2]
+        local = stream.socket.getsockname()[0]
+        context = self._server.tls
+        if context is None:
+            return stream, Peer(Origin(address=host, port=port), local)
+        inside, name = await greet(stream, context)
+        origin = Origin(address=host, port=port, certificate=name, secure=True)
+        return inside, Peer(origin, local)

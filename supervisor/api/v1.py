@@ -145,6 +145,7 @@ async def about() -> Response:
     facts = asking.control().about(asking.caller())
     answer = msgspec.to_builtins(facts) | {
         "started-at": facts.started,
+        "logins": asking.control().logins(asking.caller()),
         "longest-hold": asking.control().longest_hold(asking.caller()),
     }
     return json_answer(answer, pretty=query.flag("pretty"))

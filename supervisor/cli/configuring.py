@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from supervisor.cli.codes import Code
+from supervisor.cli.converting import convert
 from supervisor.cli.figures import word
+from supervisor.cli.filing import file, show_files
 from supervisor.cli.settings import Family, Settings, pass_settings
 
 if TYPE_CHECKING:
@@ -28,9 +30,9 @@ def config() -> None:
 
 
 @config.command()
-@click.argument("file", nargs=-1, type=click.Path())
+@click.argument("paths", metavar="[FILE]…", nargs=-1, type=click.Path())
 @pass_settings
-def check(settings: Settings, file: tuple[str, ...]) -> int:
+def check(settings: Settings, paths: tuple[str, ...]) -> int:
     """Report every problem of the FILEs and directories, without a running piesd.
 
     Without FILE those are checked that piesd would read. Exit code 1 if there is a problem;
@@ -41,7 +43,7 @@ def check(settings: Settings, file: tuple[str, ...]) -> int:
     from supervisor.model.settings import SourceFile
 
     environ, euid = os.environ, os.geteuid()
-    files = [SourceFile(path, "") for path in file] or default_files(environ, euid)
+    files = [SourceFile(path, "") for path in paths] or default_files(environ, euid)
     try:
         found = load(files, environ=environ, euid=euid, instance=settings.instance)
     except ConfigRejected as rejected:
@@ -117,12 +119,9 @@ def _show_changes(screen: Screen, changes: list[dict[str, Any]], message: str) -
 @config.command()
 @pass_settings
 def files(settings: Settings) -> int:
-    """List the files that a reload reads."""
-    listed = settings.client().files()
-    screen = settings.screen()
-    if screen.as_json:
-        screen.data(listed)
-        return Code.DONE
-    for each in listed:
-        screen.line(f"{word(each.get('file'))}  {word(each.get('syntax'))}".rstrip())
-    return Code.DONE
+    """List the files that a reload reads; the same as `config file list`."""
+    return show_files(settings)
+
+
+config.add_command(file)
+config.add_command(convert)

@@ -57,6 +57,22 @@ COMMAND = _command()
 """The whole command line."""
 
 
+@COMMAND.command("help")
+@click.argument("words", metavar="[COMMAND]…", nargs=-1)
+@click.pass_context
+def help_(context: click.Context, words: tuple[str, ...]) -> int:
+    """Show the help of COMMAND, or what commands there are."""
+    command: click.Command = COMMAND
+    parent = context.find_root()
+    for word in words:
+        found = command.get_command(parent, word) if isinstance(command, click.Group) else None
+        if found is None:
+            raise click.UsageError(f"No such command '{word}'.", parent)
+        command, parent = found, click.Context(found, info_name=word, parent=parent)
+    click.echo(command.get_help(parent))
+    return Code.DONE
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Carry out a command line and return the exit code. Nothing ends in a traceback.
 

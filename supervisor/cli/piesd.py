@@ -1,14 +1,15 @@
-"""The command line of the daemon."""
+"""The command line of the daemon: its own options, and those that GNU pies has."""
 
 from __future__ import annotations
 
 import argparse
 import os
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from msgspec import Struct
 
 from supervisor import __version__
+from supervisor.config.pies.options import PreprocessOptions
 from supervisor.model.settings import SourceFile
 
 if TYPE_CHECKING:
@@ -19,25 +20,59 @@ USAGE_ERROR = 2
 _EPILOG = """\
 environment: PIESD_CONFIG (colon separated) stands in for -c, PIESD_INSTANCE for --instance.
 Without either, /etc/piesd/piesd.toml and /etc/piesd/conf.d are read (by others than root:
-$XDG_CONFIG_HOME/piesd/...).
+$XDG_CONFIG_HOME/piesd/...); where those are not there, /etc/pies.conf.
 
-exit codes: 0 ended as asked; 2 bad command line; 78 bad configuration; that of an essential
-component which ended."""
+Further options of GNU pies are accepted without effect: --source-info, --rate.
+
+exit codes: 0 ended as asked; 2 bad command line; 69 it cannot start, or there is no piesd to
+speak to; 78 bad configuration; that of an essential component which ended."""
+
+Task = Literal[
+    "run",
+    "check",
+    "preprocess",
+    "config-help",
+    "dump-depmap",
+    "trace-prereq",
+    "trace-depend",
+    "list-shutdown-sequence",
+    "status",
+    "stop",
+    "reload",
+    "restart",
+]
+"""What the process is to do. All but `run` end soon."""
+
+REMOTE: frozenset[Task] = frozenset({"status", "stop", "reload", "restart"})
+"""The tasks that are requests to a piesd that runs already."""
+
+VIEWS: frozenset[Task] = frozenset(
+    {"dump-depmap", "trace-prereq", "trace-depend", "list-shutdown-sequence"}
+)
+"""The tasks that show a configuration from some side."""
 
 
 class Options(Struct, frozen=True, kw_only=True):
     """What was asked of the daemon.
 
     `files` are in the order given, each with its syntax (empty: that of its name); none means the
-    default files. `instance` and `sockets` come before what the configuration says.
+    default files. `instance` and `sockets` come before what the configuration says. `tags` are for
+    the tasks that take some.
     """
 
+    task: Task = "run"
+    tags: tuple[str, ...] = ()
     files: tuple[SourceFile, ...] = ()
     instance: str | None = None
     sockets: tuple[str, ...] = ()
-    check: bool = False
+    preprocessing: PreprocessOptions = PreprocessOptions()
     daemon: bool = False
     stderr: bool = False
+    syslog: bool = False
+    inetd: bool = False
+    """Without any file: `/etc/inetd.conf`."""
+    force: bool = False
+    debug: int = 0
 
 
 class _Parser(argparse.ArgumentParser):
@@ -59,6 +94,21 @@ class _File(argparse.Action):
         namespace.files = (*namespace.files, SourceFile(str(values), namespace.syntax))
 
 
+class _Usage(argparse.Action):
+    """Print the usage and end, as pies does."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        del namespace, values, option_string
+        parser.print_usage()
+        parser.exit(0)
+
+
 def parse(argv: Sequence[str], environ: Mapping[str, str] | None = None) -> Options:
     """Read the words after the name of the command.
 
@@ -67,21 +117,38 @@ def parse(argv: Sequence[str], environ: Mapping[str, str] | None = None) -> Opti
     """
     environ = os.environ if environ is None else environ
     parser = _parser()
-    given = parser.parse_args(list(argv))
+    given = parser.parse_intermixed_args(list(argv))
     if given.files and given.syntax != given.files[-1].syntax:
         parser.error("--syntax stands before the -c that it is for")
+    if given.tags and given.task not in ("restart", "trace-prereq", "trace-depend"):
+        parser.error(f"unrecognized arguments: {' '.join(given.tags)}")
+    if given.task == "restart" and not given.tags:
+        parser.error("--restart needs the tags of components")
     files = given.files or tuple(
         SourceFile(path, given.syntax)
         for path in environ.get("PIESD_CONFIG", "").split(os.pathsep)
         if path
     )
     return Options(
+        task=given.task,
+        tags=tuple(given.tags),
         files=files,
         instance=given.instance or environ.get("PIESD_INSTANCE") or None,
         sockets=tuple(given.sockets),
-        check=given.check,
+        preprocessing=PreprocessOptions(
+            command=given.preprocessor,
+            enabled=given.preprocess,
+            defines=tuple(given.defines),
+            undefines=tuple(given.undefines),
+            include=tuple(given.include),
+            default_include=given.default_include,
+        ),
         daemon=given.daemon,
         stderr=given.stderr,
+        syslog=given.syslog,
+        inetd=given.inetd,
+        force=given.force,
+        debug=given.debug,
     )
 
 
@@ -93,22 +160,36 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,  # A script that abbreviates breaks when an option is added.
     )
-    parser.set_defaults(files=())
-    parser.add_argument(
+    parser.set_defaults(files=(), task="run")
+    parser.add_argument("tags", metavar="TAG", nargs="*", help=argparse.SUPPRESS)
+    _add_files(parser)
+    _add_preprocessing(parser)
+    _add_running(parser)
+    _add_tasks(parser)
+    return parser
+
+
+def _add_files(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("what to supervise")
+    group.add_argument(
         "-c",
         "--config",
+        "--config-file",
         metavar="PATH",
         action=_File,
         help="a file or directory to read; may be given several times",
     )
-    parser.add_argument(
+    group.add_argument(
         "--syntax",
         metavar="NAME",
         default="",
-        help="how the following -c are written, whatever their names say: toml",
+        help="how the following -c are written, whatever their names say: toml, pies, inetd",
     )
-    parser.add_argument("--instance", metavar="NAME", help="the name in sockets and logs: piesd")
-    parser.add_argument(
+    group.add_argument(
+        "-i", "--inetd", action="store_true", help="without -c, read /etc/inetd.conf"
+    )
+    group.add_argument("--instance", metavar="NAME", help="the name in sockets and logs: piesd")
+    group.add_argument(
         "--socket",
         metavar="URL",
         dest="sockets",
@@ -116,17 +197,91 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         help="listen for orders here: unix:///PATH, inet://HOST:PORT; may be given several times",
     )
-    parser.add_argument(
-        "--check",
-        "--lint",
-        action="store_true",
-        help="report every problem of the configuration and exit: 78 if there is one, else 0",
+
+
+def _add_preprocessing(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("files in the syntax of pies")
+
+    def several(short: str, *more: str, dest: str, metavar: str, help: str) -> None:  # noqa: A002
+        group.add_argument(
+            short, *more, dest=dest, metavar=metavar, action="append", default=[], help=help
+        )
+
+    several("-D", "--define", dest="defines", metavar="SYM[=VALUE]", help="define a macro")
+    several("-U", "--undefine", dest="undefines", metavar="SYM", help="undefine a macro")
+    several(
+        "-I", "--include-directory", dest="include", metavar="DIR", help="look for includes here"
     )
-    where = parser.add_mutually_exclusive_group()
+    group.add_argument(
+        "--preprocessor", metavar="COMMAND", help="instead of 'm4 -s -P'; reads standard input"
+    )
+    group.add_argument(
+        "--no-preprocessor",
+        dest="preprocess",
+        action="store_false",
+        help="read the files as they are",
+    )
+    group.add_argument(
+        "--no-include",
+        dest="default_include",
+        action="store_false",
+        help="look for includes in the directories of -I alone",
+    )
+
+
+def _add_running(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("how to run")
+    where = group.add_mutually_exclusive_group()
     where.add_argument("--daemon", action="store_true", help="detach and work in the background")
     where.add_argument(
         "--foreground", action="store_true", help="stay in the foreground, which is the default"
     )
-    parser.add_argument("--stderr", action="store_true", help="write our own log to standard error")
-    parser.add_argument("--version", action="version", version=f"piesd {__version__}")
-    return parser
+    log = group.add_mutually_exclusive_group()
+    log.add_argument("--stderr", action="store_true", help="write our own log to standard error")
+    log.add_argument("--syslog", action="store_true", help="write our own log to syslog")
+    group.add_argument(
+        "--force", action="store_true", help="start even if the pid file names a live process"
+    )
+    group.add_argument(
+        "-x", "--debug", metavar="LEVEL", type=int, default=0, help="1 and more: log every detail"
+    )
+    group.add_argument("--source-info", action="store_true", help=argparse.SUPPRESS)
+    group.add_argument("--rate", metavar="N", help=argparse.SUPPRESS)
+
+
+def _add_tasks(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("instead of running").add_mutually_exclusive_group()
+
+    def task(name: Task, *options: str, help: str) -> None:  # noqa: A002
+        group.add_argument(*options, dest="task", action="store_const", const=name, help=help)
+
+    task(
+        "check",
+        "-t",
+        "--check",
+        "--lint",
+        help="report every problem of the configuration: exit code 78 if there is one, else 0",
+    )
+    task("preprocess", "-E", help="print the files as the preprocessor leaves them")
+    task("config-help", "--config-help", help="print a summary of all configuration directives")
+    task("dump-depmap", "--dump-depmap", help="print who needs whom, as a matrix")
+    task(
+        "trace-prereq",
+        "--trace-prereq",
+        "--dump-prereq",
+        help="print what each component (or each TAG) needs, directly and indirectly",
+    )
+    task("trace-depend", "--trace-depend", help="print what needs each component (or each TAG)")
+    task(
+        "list-shutdown-sequence",
+        "--list-shutdown-sequence",
+        help="print in which order components go down",
+    )
+    task("status", "-s", "--status", help="list the components of the running piesd")
+    task("stop", "-S", "--stop", help="shut the running piesd down")
+    task("reload", "-r", "--reload", "--hup", help="make the running piesd read its files again")
+    task("restart", "-R", "--restart", help="restart the components TAG… of the running piesd")
+    group.add_argument("--usage", nargs=0, action=_Usage, help="print a short usage and exit")
+    group.add_argument(
+        "-V", "--version", action="version", version=f"piesd {__version__}", help="print it"
+    )

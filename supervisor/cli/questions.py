@@ -47,17 +47,35 @@ def id_(settings: Settings, key: tuple[str, ...]) -> int:
 @click.argument("selector", nargs=-1, shell_complete=complete_selector, metavar="[SELECTOR…]")
 @click.option("--fields", metavar="NAME,…", help="Only these attributes, as columns.")
 @click.option("--usage", is_flag=True, help="Add processor and memory use.")
+@click.option("--pies", "as_pies", is_flag=True, help="In the columns of GNU pies.")
 @pass_settings
-def list_(settings: Settings, selector: tuple[str, ...], fields: str | None, usage: bool) -> int:
+def list_(
+    settings: Settings,
+    selector: tuple[str, ...],
+    fields: str | None,
+    usage: bool,
+    as_pies: bool,
+) -> int:
     """List the components, or those that SELECTOR matches."""
     chosen = [name for name in (fields or "").split(",") if name]
     client, screen = settings.client(), settings.screen()
     matched = client.programs(_selector(selector), fields=chosen, usage=usage)
     if screen.as_json:
         screen.data(matched)
+    elif as_pies:
+        _show_as_pies(screen, matched)
     else:
         _show(screen, matched, chosen, usage=usage)
     return Code.DONE
+
+
+def _show_as_pies(screen: Screen, matched: list[dict[str, Json]]) -> None:
+    import datetime as dt
+
+    from supervisor.cli.pieslist import lines
+
+    for line in lines(matched, dt.datetime.now().astimezone()):
+        screen.line(line)
 
 
 def _selector(words: tuple[str, ...]) -> Json:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote, urlencode
 
-from supervisor.client.connection import Exchange
+from supervisor.client.connection import Credentials, Exchange, Trust
 from supervisor.client.errors import NotSettled, Refused, Unreachable
 from supervisor.client.stream import Message, messages
 
@@ -93,13 +93,22 @@ class Client:
     Args:
         place: where the daemon is (see `supervisor.client.place.find`).
         timeout: seconds to wait for anything but what was asked to take longer.
-        trace: is told each request and the status of its answer.
+        trace: is told each request and the status of its answer; credentials are not in it.
+        credentials: who we say we are; without, the daemon goes by our uid or our certificate.
+        trust: for `https`.
     """
 
     def __init__(
-        self, place: Place, timeout: float = 10.0, trace: Callable[[str], None] | None = None
+        self,
+        place: Place,
+        timeout: float = 10.0,
+        trace: Callable[[str], None] | None = None,
+        *,
+        credentials: Credentials | None = None,
+        trust: Trust | None = None,
     ) -> None:
         self.place, self.timeout = place, timeout
+        self._credentials, self._trust = credentials, trust
         self._trace = trace or (lambda _: None)
 
     # --- pies' endpoints
@@ -266,6 +275,8 @@ class Client:
         # The type is sent with every request, body or not: it is what tells the daemon that no web
         # page made a browser send it.
         kind = {"Content-Type": "application/json", "Accept": "*/*", **(headers or {})}
+        if self._credentials is not None:
+            kind["Authorization"] = self._credentials.header()
         return Exchange(
             self.place,
             method,
@@ -273,6 +284,7 @@ class Client:
             body=None if body is None else _compact(body).encode(),
             headers=kind,
             timeout=self.timeout if timeout is None else timeout,
+            trust=self._trust,
         )
 
     def _ask(
@@ -394,6 +406,8 @@ def _error(status: int, reason: str, body: bytes) -> Refused | NotSettled:
             pass
     if isinstance(answer, dict) and isinstance(answer.get("code"), str):
         code = answer["code"]
+    if status == 401:
+        hint = hint or "give a name and a password, or a token"
     if status == 504:
         return NotSettled(message)
     return Refused(status, code, message, hint)

@@ -6,8 +6,11 @@ import errno
 import os
 import select
 import socket
+import ssl
 import stat
-from http.client import HTTPConnection, HTTPException, HTTPResponse, IncompleteRead
+from base64 import b64encode
+from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection, IncompleteRead
 from typing import TYPE_CHECKING
 
 from supervisor.client.errors import BadAddress, Unreachable
@@ -15,6 +18,50 @@ from supervisor.client.place import InetPlace, Place, UnixPlace, neighbours
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+
+@dataclass(frozen=True, slots=True)
+class Password:
+    """A name and a password, for HTTP Basic."""
+
+    user: str
+    password: str
+
+    def header(self) -> str:
+        """Return what to send as `Authorization`."""
+        return "Basic " + b64encode(f"{self.user}:{self.password}".encode()).decode()
+
+    def __repr__(self) -> str:
+        return f"Password({self.user!r}, …)"
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A bearer token."""
+
+    token: str
+
+    def header(self) -> str:
+        """Return what to send as `Authorization`."""
+        return f"Bearer {self.token}"
+
+    def __repr__(self) -> str:
+        return "Token(…)"
+
+
+Credentials = Password | Token
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """Paths of PEM files: whose certificates are believed, and what we show ourselves.
+
+    Without *ca* those are believed that the system believes. *key* may be in the file *cert*.
+    """
+
+    ca: str | None = None
+    cert: str | None = None
+    key: str | None = None
 
 
 class _UnixConnection(HTTPConnection):
@@ -46,6 +93,7 @@ class Exchange:
         body: bytes | None = None,
         headers: Mapping[str, str] | None = None,
         timeout: float,
+        trust: Trust | None = None,
     ) -> None:
         self._place, self._timeout = place, timeout
         self._response: HTTPResponse | None = None
@@ -53,6 +101,9 @@ class Exchange:
         match place:
             case UnixPlace(path):
                 self._http = _UnixConnection(path, timeout)
+            case InetPlace(host, port, True):
+                context = _context(trust or Trust())
+                self._http = HTTPSConnection(host, port, timeout=timeout, context=context)
             case InetPlace(host, port):
                 self._http = HTTPConnection(host, port, timeout=timeout)
         try:
@@ -74,6 +125,10 @@ class Exchange:
     def ready(self, seconds: float) -> bool:
         """Wait at most *seconds* for the answer to begin; return whether it has."""
         if self._response is not None:
+            return True
+        # What TLS has read already no longer makes its socket readable.
+        pending = getattr(self._socket, "pending", None)
+        if pending is not None and pending():
             return True
         readable, _, _ = select.select([self._socket], [], [], seconds)
         return bool(readable)
@@ -135,7 +190,29 @@ class Exchange:
         )
 
 
+def _context(trust: Trust) -> ssl.SSLContext:
+    """Return how to speak TLS.
+
+    Raises:
+        Unreachable: a file cannot be used.
+    """
+    try:
+        context = ssl.create_default_context(cafile=trust.ca)
+        if trust.cert is not None:
+            context.load_cert_chain(trust.cert, trust.key)
+    except OSError as exc:
+        names = ", ".join(name for name in (trust.ca, trust.cert, trust.key) if name is not None)
+        raise Unreachable(
+            Unreachable.NO_RIGHT,
+            f"cannot speak TLS: {names}: {_reason(exc)}",
+            "give certificates and keys as PEM files",
+        ) from exc
+    return context
+
+
 def _reason(exc: BaseException) -> str:
+    if isinstance(exc, ssl.SSLError):
+        return getattr(exc, "verify_message", "") or exc.reason or str(exc)
     return exc.strerror if isinstance(exc, OSError) and exc.strerror else str(exc)
 
 
@@ -149,6 +226,18 @@ def _cannot_connect(place: Place, exc: OSError, timeout: float) -> Unreachable |
     match place:
         case UnixPlace(path):
             return _cannot_connect_unix(path, exc)
+        case InetPlace() if isinstance(exc, ssl.SSLCertVerificationError):
+            return Unreachable(
+                Unreachable.NOT_PIESD,
+                f"cannot trust {place}: {_reason(exc)}",
+                "give the certificate of the authority that has signed it",
+            )
+        case InetPlace() if isinstance(exc, ssl.SSLError):
+            return Unreachable(
+                Unreachable.NOT_PIESD,
+                f"cannot speak TLS with {place}: {_reason(exc)}",
+                "without a certificate piesd is at http://",
+            )
         case InetPlace():
             return Unreachable(
                 Unreachable.NOT_RUNNING,

@@ -29,21 +29,22 @@ class UnixPlace:
 
 @dataclass(frozen=True, slots=True)
 class InetPlace:
-    """A TCP socket."""
+    """A TCP socket, and whether TLS is spoken there."""
 
     host: str
     port: int
+    tls: bool = False
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"http://{host}:{self.port}"
+        return f"{'https' if self.tls else 'http'}://{host}:{self.port}"
 
 
 Place = UnixPlace | InetPlace
 
 
 def parse_url(url: str) -> Place:
-    """Read `unix:///PATH`, a full path, or `http://HOST[:PORT]`.
+    """Read `unix:///PATH`, a full path, `http://HOST[:PORT]` or `https://HOST[:PORT]`.
 
     The forms in which piesd's configuration and its log write a socket are read too
     (`inet://HOST:PORT`, `inet+tcp://…`, and `;mode=…;group=…` after a path), so that an address
@@ -63,7 +64,7 @@ def parse_url(url: str) -> Place:
         case "http" | "inet" | "inet+tcp":
             return _inet_place(url)
         case "https":
-            raise BadAddress(url, "TLS is not supported yet")
+            return _inet_place(url, tls=True)
         case _:
             raise BadAddress(url, f"the scheme {scheme!r} is unknown")
 
@@ -75,7 +76,7 @@ def _unix_path(url: str, rest: str) -> str:
     return path
 
 
-def _inet_place(url: str) -> InetPlace:
+def _inet_place(url: str, *, tls: bool = False) -> InetPlace:
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
@@ -84,10 +85,12 @@ def _inet_place(url: str) -> InetPlace:
     if not host:
         raise BadAddress(url, "it names no host")
     if parts.username is not None:
-        raise BadAddress(url, "names and passwords are not supported yet")
+        # It would stand in the history of the shell, and in every list of processes.
+        raise BadAddress(url, "names and passwords do not belong into an address")
     if parts.path not in {"", "/"} or parts.query or parts.fragment:
         raise BadAddress(url, "there is something after the port")
-    return InetPlace(host, 80 if port is None else port)
+    usual = 443 if tls else 80
+    return InetPlace(host, usual if port is None else port, tls)
 
 
 def socket_path(instance: str, environ: Mapping[str, str], uid: int) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
-from collections.abc import Callable
+from typing import Protocol
 
 from supervisor.config.kinds import octal
 from supervisor.config.tables import did_you_mean, quoted
@@ -13,7 +13,7 @@ from supervisor.model.component import Address, InetAddress, UnixAddress
 
 _URL = re.compile(r"(?P<scheme>[A-Za-z0-9]+)(?:\+(?P<proto>[\w-]*))?://(?P<rest>.*)", re.DOTALL)
 _SCHEMES = ("inet", "inet6", "unix", "local", "file")
-_ARGUMENTS = ("mode", "user", "group")
+_ARGUMENTS = ("mode", "umask", "user", "group")
 _ANY = {"inet": "0.0.0.0", "inet6": "::"}
 _LOCALHOST = {"inet": "127.0.0.1", "inet6": "::1"}
 
@@ -24,17 +24,25 @@ SCHEMA_PATTERN = r"^(([iI][nN][eE][tT]6?)(\+[tT][cC][pP])?|[uU][nN][iI][xX]|[lL]
 """What every URL that is accepted begins with."""
 
 
+_HOST_NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?\.?")
+
+
+class Lookup(Protocol):
+    """What this machine knows of services and hosts; see `supervisor.config.host.Host`."""
+
+    def service_port(self, name: str) -> int | None: ...
+    def addresses(self, name: str) -> tuple[str, ...]: ...
+
+
 class BadAddress(ValueError):
     """A URL that is no address. The message says what is wrong with it."""
 
 
-def parse_address(
-    url: str, service_port: Callable[[str], int | None], base: str | None = None
-) -> Address:
+def parse_address(url: str, lookup: Lookup, base: str | None = None) -> Address:
     """Return the address that *url* stands for.
 
     Args:
-        service_port: the port of a named TCP service, None if there is no such service.
+        lookup: who knows services and hosts by their names.
         base: the directory in which a relative path of a UNIX socket lies; None: there must be
             none.
 
@@ -52,18 +60,18 @@ def parse_address(
     if proto is not None and not (inet and proto.lower() == "tcp"):
         raise BadAddress(f"the protocol {quoted(proto)} is not supported yet")
     if inet:
-        return _inet(scheme, match["rest"], service_port)
+        return _inet(scheme, match["rest"], lookup)
     return _unix(match["rest"], base)
 
 
-def _inet(scheme: str, rest: str, service_port: Callable[[str], int | None]) -> InetAddress:
+def _inet(scheme: str, rest: str, lookup: Lookup) -> InetAddress:
     host, colon, port = rest.rpartition(":")
     if not colon or host.count("[") != host.count("]") or "]" in port:
         raise BadAddress(f"must end in ':PORT', unlike {quoted(rest)}")
-    return InetAddress(host=_host(scheme, host), port=_port(port, service_port))
+    return InetAddress(host=_host(scheme, host, lookup), port=_port(port, lookup))
 
 
-def _host(scheme: str, host: str) -> str:
+def _host(scheme: str, host: str, lookup: Lookup) -> str:
     bracketed = host.startswith("[") and host.endswith("]")
     bare = host[1:-1] if bracketed else host
     if not bracketed:
@@ -76,8 +84,9 @@ def _host(scheme: str, host: str) -> str:
     try:
         address = ipaddress.ip_address(bare)
     except ValueError:
-        hint = "names are not looked up, write the IP address"
-        raise BadAddress(f"{quoted(bare)} is not an IP address ({hint})") from None
+        if bracketed or not _HOST_NAME.fullmatch(bare) or bare.replace(".", "").isdigit():
+            raise BadAddress(f"{quoted(bare)} is not an IP address") from None
+        return _looked_up(scheme, bare, lookup)
     if bracketed != (address.version == 6):
         raise BadAddress(f"{quoted(bare)} is not an IPv6 address: it takes no brackets")
     if scheme == "inet6" and address.version == 4:
@@ -85,14 +94,23 @@ def _host(scheme: str, host: str) -> str:
     return str(address)
 
 
-def _port(port: str, service_port: Callable[[str], int | None]) -> int:
+def _looked_up(scheme: str, name: str, lookup: Lookup) -> str:
+    version = 6 if scheme == "inet6" else 4
+    found = [ipaddress.ip_address(each) for each in lookup.addresses(name)]
+    fitting = next((each for each in found if each.version == version), None)
+    if fitting is None:
+        raise BadAddress(f"cannot look up the IPv{version} address of {quoted(name)}")
+    return str(fitting)
+
+
+def _port(port: str, lookup: Lookup) -> int:
     if re.fullmatch("[0-9]+", port):
         if len(port) > 5 or int(port) > 65535:
             raise BadAddress(f"the port must be at most 65535, not {quoted(port)}")
         return int(port)
     if not port:
         raise BadAddress("the port is missing")
-    known = service_port(port)
+    known = lookup.service_port(port)
     if known is None:
         raise BadAddress(f"{quoted(port)} is neither a port nor a service in /etc/services")
     return known
@@ -110,18 +128,25 @@ def _unix(rest: str, base: str | None) -> UnixAddress:
         what = f"the path of a socket may have {LONGEST_PATH} bytes at most"
         raise BadAddress(f"{what}: {quoted(path)}")
     given = _arguments(arguments)
-    mode = octal(given["mode"]) if "mode" in given else None
-    if "mode" in given and mode is None:
-        raise BadAddress(f"mode must be octal digits as 0660, not {quoted(given['mode'])}")
+    mode, umask = (_permissions(name, given.get(name)) for name in ("mode", "umask"))
+    if mode is None and umask is not None:
+        mode = 0o777 & ~umask
     return UnixAddress(path=path, mode=mode, user=given.get("user"), group=given.get("group"))
+
+
+def _permissions(name: str, digits: str | None) -> int | None:
+    if digits is None:
+        return None
+    number = octal(digits)
+    if number is None:
+        raise BadAddress(f"{name} must be octal digits as 0660, not {quoted(digits)}")
+    return number
 
 
 def _arguments(arguments: list[str]) -> dict[str, str]:
     given: dict[str, str] = {}
     for argument in arguments:
         name, equals, value = argument.partition("=")
-        if name == "umask":
-            raise BadAddress("umask is not supported yet: use mode")
         if name not in _ARGUMENTS:
             hint = did_you_mean(name, _ARGUMENTS)
             raise BadAddress(f"unknown argument {quoted(name)} of a socket{hint}")

@@ -2,37 +2,27 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shlex
 from collections.abc import Iterator
 from itertools import chain
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from supervisor.config import keys
-from supervisor.config.addresses import BadAddress, parse_address
 from supervisor.config.fields import Fields, Key
 from supervisor.config.gather import DEFAULTS_KEYS, Tables
 from supervisor.config.host import Host
+from supervisor.config.meanings import Meanings
 from supervisor.config.settings import Base
-from supervisor.config.tables import Node, did_you_mean, expand, quoted
-from supervisor.model.component import (
-    Address,
-    Component,
-    Environment,
-    Mode,
-    Output,
-    Respawn,
-    Tag,
-)
+from supervisor.config.tables import Node, expand, quoted
+from supervisor.model.component import Component, Mode, Respawn, Tag
 from supervisor.model.errors import Problem
 
 TAG_PATTERN = "^[A-Za-z0-9_][A-Za-z0-9_.:@-]{0,99}$"
 _TAG = re.compile(TAG_PATTERN.strip("^$"))
 _RESERVED = frozenset({"all", "none"})
-_FOR_A_SHELL = frozenset({"|", "||", "&", "&&", "<", ">", ">>", "2>", "2>&1", "|&", "&>", "<<"})
 
 
 class Draft(Struct, frozen=True, kw_only=True):
@@ -93,13 +83,15 @@ class _Builder:
         self, tag: Tag, declared: Tag, number: int | None, table: Node, problems: list[Problem]
     ) -> Draft:
         members = {**self.defaults, **table.table}
-        nodes = {name: expand(node, number, problems) for name, node in members.items()}
+        nodes = {name: _expanded(name, node, number, problems) for name, node in members.items()}
         fields = Fields(nodes, keys.COMPONENT_KEYS, problems)
-        one = _One(fields, frozenset(table.table), self.base, self.host, problems)
+        one = Meanings(fields, frozenset(table.table), self.base, self.host, problems)
         mode = one.mode()
         if mode is not None:
             one.refuse_keys_of_other_modes(mode)
         argv, command, program = one.command(table)
+        limits, nice = one.limits()
+        many = mode is Mode.INETD or number is not None
         component = Component(
             tag=tag,
             mode=mode or Mode.RESPAWN,
@@ -124,11 +116,26 @@ class _Builder:
             umask=one.umask(),
             chdir=fields.given(keys.CHDIR),
             env=one.environment(),
+            env_base=self.base.env_base,
+            expandenv=one.expandenv(),
             nullinput=one.flag(keys.NULLINPUT) and mode is not Mode.INETD,
+            remove_file=one.remove_file(),
+            limits=limits,
+            nice=nice,
+            cpu_affinity=fields.given(keys.CPU_AFFINITY) or (),
+            oom_score_adj=fields.given(keys.OOM_SCORE_ADJ),
+            no_new_privileges=fields.need(keys.NO_NEW_PRIVILEGES),
+            start_condition=fields.given(keys.START_CONDITION) or (),
+            ready=fields.given(keys.READY) if mode is not Mode.INETD else None,
+            health=fields.given(keys.HEALTH) if mode is Mode.RESPAWN else None,
+            stop_scope=one.stop_scope(),
+            exit_actions=one.exit_actions(),
+            list_acl=one.acl(keys.LIST_ACL),
+            admin_acl=one.acl(keys.ADMIN_ACL),
             stdout=one.output(keys.STDOUT),
             stderr=one.output(keys.STDERR),
             socket=one.socket(table) if mode is Mode.INETD else None,
-            max_instances=fields.given(keys.MAX_INSTANCES) if mode is Mode.INETD else None,
+            max_instances=fields.given(keys.MAX_INSTANCES) if many else None,
         )
         return Draft(
             declared=declared,
@@ -140,167 +147,29 @@ class _Builder:
         )
 
 
+def _expanded(name: str, node: Node, number: int | None, problems: list[Problem]) -> Node:
+    """Return a member of a component's table with `${instance}` replaced.
+
+    The mail of an exit action has variables of its own, an `${instance}` among them.
+    """
+    if name != keys.ON_EXIT.name:
+        return expand(node, number, problems)
+    if isinstance(node.value, tuple):
+        items = tuple(_expanded(name, item, number, problems) for item in node.value)
+        return replace(node, value=items)
+    kept = keys.EXIT_MESSAGE.name
+    members = {
+        key: member if key == kept else expand(member, number, problems)
+        for key, member in node.table.items()
+    }
+    return replace(node, value=members) if node.table else expand(node, number, problems)
+
+
 def _bad_tag(tag: str) -> str:
     if tag in _RESERVED:
         return f"{quoted(tag)} cannot be a tag: it has a meaning in prerequisites and selectors"
     rule = "1 to 100 letters, digits or _ - . : @, and begins with a letter, a digit or _"
     return f"{quoted(tag)} cannot be a tag: a tag is {rule}"
-
-
-class _One:
-    """What the keys of one component mean together."""
-
-    def __init__(
-        self,
-        fields: Fields,
-        own: frozenset[str],
-        base: Base,
-        host: Host,
-        problems: list[Problem],
-    ) -> None:
-        self.fields, self.own, self.base, self.host = fields, own, base, host
-        self.problems = problems
-
-    def mode(self) -> Mode | None:
-        return None if self.fields.wrong(keys.MODE) else Mode(self.fields.need(keys.MODE))
-
-    def refuse_keys_of_other_modes(self, mode: Mode) -> None:
-        """Refuse a key that means nothing in *mode*; as a default it may, for others."""
-        for key in keys.COMPONENT_KEYS.keys:
-            node = self.fields.node(key)
-            if node is None or mode in key.modes or key.name not in self.own:
-                continue
-            if node.value is False:
-                continue
-            only = " and ".join(sorted(key.modes))
-            rule = f"only for mode {only}" if len(key.modes) == 1 else f"not for mode {mode}"
-            self.problems.append(node.problem(f"is {rule}: this one has mode {mode}"))
-
-    # --- flags
-
-    def flag(self, key: Key[bool]) -> bool:
-        """Return a flag, from its own key or from `flags`; what the component says itself wins."""
-        return self._said(key, key) or False
-
-    def enabled(self) -> bool:
-        said = self._said(keys.DISABLE, keys.DISABLE, keys.ENABLED)
-        return not said
-
-    def _said(self, flag: Key[bool], *spellings: Key[bool]) -> bool | None:
-        for own in (True, False):
-            said = [
-                (value is (key is not keys.ENABLED), node)
-                for key in spellings
-                if (value := self.fields.given(key)) is not None
-                and (key.name in self.own) is own
-                and (node := self.fields.node(key)) is not None
-            ]
-            flags = self.fields.node(keys.FLAGS)
-            if flags and (keys.FLAGS.name in self.own) is own:
-                listed = self.fields.given(keys.FLAGS) or ()
-                said += [(True, flags)] if flag.name in listed else []
-            if len({value for value, _ in said}) > 1:
-                node = max((node for _, node in said), key=lambda node: node.line)
-                what = f"contradicts what is said elsewhere about '{flag.name}'"
-                self.problems.append(node.problem(what))
-            if said:
-                return said[0][0]
-        return None
-
-    # --- the command
-
-    def command(self, table: Node) -> tuple[tuple[str, ...], str, str | None]:
-        """Return the words to execute, the command as written, and the program if it differs."""
-        given, node = self.fields.given(keys.COMMAND), self.fields.node(keys.COMMAND)
-        program = self.fields.given(keys.PROGRAM)
-        if node is None and not _misspelt(keys.COMMAND, table):
-            self.problems.append(table.problem("the key 'command' is missing"))
-        if given is None or node is None:
-            return (), "", program
-        if self.flag(keys.SHELL):
-            if isinstance(given, tuple):
-                what = "with 'shell' it must be one string, not a list"
-                self.problems.append(node.problem(what))
-                return (), "", None
-            return (program or "/bin/sh", "-c", given), given, None
-        if isinstance(given, tuple):
-            return given, shlex.join(given), program
-        return self._split(given, node), given, program
-
-    def _split(self, text: str, node: Node) -> tuple[str, ...]:
-        try:
-            words = tuple(shlex.split(text))
-        except ValueError as error:
-            self.problems.append(node.problem(f"cannot be split into words: {_reason(error)}"))
-            return ()
-        if not words or not words[0]:
-            self.problems.append(node.problem("must name a program"))
-            return ()
-        if not _FOR_A_SHELL.isdisjoint(text.split()):
-            signs = shlex.shlex(text, posix=False)
-            signs.whitespace_split, signs.commenters = True, ""
-            meant = next((sign for sign in signs if sign in _FOR_A_SHELL), None)
-            if meant is not None:
-                what = f"'{meant}' goes to the program as a word; if a shell is meant: shell = true"
-                self.problems.append(node.warning(what))
-        return words
-
-    # --- the rest
-
-    def umask(self) -> int | None:
-        own = self.fields.given(keys.UMASK)
-        return self.base.umask if own is None else own
-
-    def environment(self) -> Environment:
-        base, env = self.base.env, self.fields.given(keys.ENV) or Environment()
-        keep = self.fields.given(keys.ENV_KEEP)
-        clear, node = self.fields.given(keys.ENV_CLEAR), self.fields.node(keys.ENV_CLEAR)
-        if clear is False and keep is not None and node is not None:
-            self.problems.append(node.problem("contradicts 'env-keep', which clears the rest"))
-        values = {name: value for name, value in base.set.items() if name not in env.unset}
-        values |= env.set
-        unset = dict.fromkeys((*base.unset, *env.unset))
-        return Environment(
-            clear=bool(clear) or keep is not None,
-            keep=keep or (),
-            unset=tuple(name for name in unset if name not in values),
-            set=values,
-        )
-
-    def output(self, key: Key[Output]) -> Output:
-        given = self.fields.given(key)
-        if given is None or given.path is None or os.path.isabs(given.path):
-            return given or Output()
-        return Output(
-            kind=given.kind,
-            path=os.path.join(self.base.log_directory, given.path),
-            rotate_size=given.rotate_size,
-            rotate_keep=given.rotate_keep,
-        )
-
-    def socket(self, table: Node) -> Address | None:
-        if self.fields.node(keys.SOCKET) is None and not _misspelt(keys.SOCKET, table):
-            self.problems.append(table.problem("the key 'socket' is missing: mode inetd needs it"))
-        for node in self.fields.given(keys.SOCKET) or ():
-            try:
-                base = self.fields.given(keys.CHDIR)
-                return parse_address(str(node.value), self.host.service_port, base)
-            except BadAddress as error:
-                self.problems.append(node.problem(str(error)))
-        return None
-
-
-def _misspelt(key: Key[Any], table: Node) -> bool:
-    """Return whether a required key seems to be there, in another spelling."""
-    known = keys.COMPONENT_KEYS.by_name
-    return any(
-        name not in known and f"'{key.name}'" in did_you_mean(name, known) for name in table.table
-    )
-
-
-def _reason(error: ValueError) -> str:
-    text = str(error)
-    return {"No closing quotation": "a quotation mark is not closed"}.get(text, text.lower())
 
 
 def written(draft: Draft, key: Key[Any]) -> Node:

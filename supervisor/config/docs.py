@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from supervisor.config import keys, later, schema
 from supervisor.config.fields import Key, KeySet, Record
-from supervisor.config.special import OutputTarget
+from supervisor.config.limits import LETTERS
 from supervisor.model.component import Mode
 
 ROOT: Final = Path(__file__).parents[2]
@@ -42,7 +42,7 @@ def _with_inner(key_set: KeySet) -> Iterator[tuple[str, Key[Any]]]:
 
 
 def _inner(key: Key[Any]) -> tuple[Key[Any], ...]:
-    record = key.kind.record if isinstance(key.kind, OutputTarget) else key.kind
+    record = getattr(key.kind, "record", key.kind)
     return record.keys.keys if isinstance(record, Record) else ()
 
 
@@ -69,9 +69,7 @@ def _later() -> str:
         "Modes": later.MODES,
         "Flags": later.FLAGS,
         "Socket types": later.SOCKET_TYPES,
-        "Keys of `stdout` and `stderr`": later.OUTPUT,
         "Keys of `[daemon]`": later.DAEMON,
-        "Keys of `[control]`": later.CONTROL,
         "Tables": later.TABLES,
         "Syntaxes": later.SYNTAXES,
     }
@@ -84,10 +82,25 @@ def _later() -> str:
     )
 
 
+def _limits() -> str:
+    """Return the letters of pies, each with the limit that it is."""
+    rows = ["| letter | limit | counted in |", "| --- | --- | --- |"]
+    units = {1: "pieces", 60: "minutes", 1024: "KiB"}
+    rows += [
+        f"| `{letter}` | `{name}` | {units[unit]} |" for letter, (name, unit) in LETTERS.items()
+    ]
+    return "\n".join(rows) + "\n"
+
+
 BLOCKS: Final = {
     "component": lambda: table(keys.COMPONENT_KEYS),
     "daemon": lambda: table(keys.DAEMON_KEYS),
     "control": lambda: table(keys.CONTROL_KEYS),
+    "on-exit": lambda: table(keys.ON_EXIT_KEYS),
+    "syslog": lambda: table(keys.SYSLOG_KEYS),
+    "mail": lambda: table(keys.MAIL_KEYS),
+    "identity-provider": lambda: table(keys.PROVIDER_KEYS),
+    "limits": _limits,
     "later": _later,
 }
 """What stands between the marks of the page."""

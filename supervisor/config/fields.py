@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar, cast
 from msgspec import Struct
 
 from supervisor.config.kinds import Kind, Schema
-from supervisor.config.tables import Node, did_you_mean, kind_of
+from supervisor.config.tables import Node, as_items, did_you_mean, kind_of, right_since
 from supervisor.model.component import Mode
 from supervisor.model.errors import Problem
 
@@ -39,6 +39,8 @@ class KeySet(Struct, frozen=True, dict=True):
 
     keys: tuple[Key[Any], ...]
     later: frozenset[str] = frozenset()
+    renamed: Mapping[str, str] = {}
+    """Names that other programs or syntaxes use, and what the thing is called here."""
 
     @cached_property
     def by_name(self) -> dict[str, Key[Any]]:
@@ -56,6 +58,8 @@ class KeySet(Struct, frozen=True, dict=True):
     def _unknown(self, name: str) -> str:
         if name in self.later:
             return "is not supported yet"
+        if name in self.renamed:
+            return f"unknown key; it is called '{self.renamed[name]}' here"
         return f"unknown key{did_you_mean(name, self.by_name)}"
 
 
@@ -68,7 +72,9 @@ class Fields:
         self._values: dict[str, object] = {}
         for name, node in nodes.items():
             key = keys.by_name.get(name)
-            if key is not None:
+            if key is not None and node.fault is not None:
+                problems.append(node.fault)
+            elif key is not None:
                 value = key.kind.read(node, problems)
                 if value is not None:
                     self._values[name] = value
@@ -119,7 +125,26 @@ class Record(Struct, Generic[T], frozen=True):
             if key.required and key.name not in node.value:
                 problems.append(node.problem(f"the key '{key.name}' is missing"))
         made = self.make(fields, node, problems)
-        return made if len(problems) == before else None
+        return made if right_since(problems, before) else None
+
+
+class Records(Struct, Generic[T], frozen=True):
+    """A list of such tables, or one of them."""
+
+    record: Record[T]
+    words: str = "list of tables"
+
+    def schema(self) -> Schema:
+        table = self.record.schema()
+        return {"anyOf": [table, {"type": "array", "items": table}]}
+
+    def read(self, node: Node, problems: list[Problem]) -> tuple[T, ...] | None:
+        if not isinstance(node.value, dict | tuple):
+            problems.append(node.problem(f"must be a list of tables, not {kind_of(node.value)}"))
+            return None
+        made = [self.record.read(item, problems) for item in as_items(node)]
+        right = tuple(each for each in made if each is not None)
+        return right if len(right) == len(made) else None
 
 
 def table_schema(keys: KeySet, *, defaults: bool = False) -> Schema:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import grp
 import os
 import pwd
+import resource
 import socket
 import stat
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from typing import Literal, TypeVar, cast
 T = TypeVar("T")
 
 Executable = Literal["fine", "missing", "not executable"]
+Secret = Literal["fine", "missing", "unknown", "readable by everybody"]
 
 
 class Host:
@@ -32,6 +34,26 @@ class Host:
     def service_port(self, name: str) -> int | None:
         """Return the port of a TCP service, or None if there is no such service."""
         return self._ask(_service_port, name)
+
+    def datagram_port(self, name: str) -> int | None:
+        """Return the port of a UDP service, or None if there is no such service."""
+        return self._ask(_datagram_port, name)
+
+    def addresses(self, name: str) -> tuple[str, ...]:
+        """Return the IP addresses of a host, none if it has none. It may wait for a name server."""
+        return self._ask(_addresses, name)
+
+    def hard_limit(self, name: str) -> int | None:
+        """Return the most that piesd itself may have of a resource; None is no limit."""
+        return self._ask(_hard_limit, name)
+
+    def last_cpu(self) -> int:
+        """Return the number of the last processor that could be there."""
+        return self._ask(_last_cpu, "")
+
+    def secret(self, path: str) -> Secret:
+        """Tell whether there is a file at *path*, and whether it is kept from others."""
+        return self._ask(_secret, path)
 
     def is_directory(self, path: str) -> bool:
         """Return whether there is a directory at *path*."""
@@ -87,6 +109,43 @@ def _service_port(name: str) -> int | None:
         return socket.getservbyname(name, "tcp")
     except (OSError, ValueError):
         return None
+
+
+def _datagram_port(name: str) -> int | None:
+    try:
+        return socket.getservbyname(name, "udp")
+    except (OSError, ValueError):
+        return None
+
+
+def _addresses(name: str) -> tuple[str, ...]:
+    try:
+        found = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
+    except (OSError, ValueError):  # UnicodeError, a ValueError, for a label that is too long.
+        return ()
+    return tuple(dict.fromkeys(str(address[0]).partition("%")[0] for *_, address in found))
+
+
+def _hard_limit(name: str) -> int | None:
+    number = getattr(resource, f"RLIMIT_{name.upper()}", None)
+    hard = resource.RLIM_INFINITY if number is None else resource.getrlimit(number)[1]
+    return None if hard == resource.RLIM_INFINITY else hard
+
+
+def _last_cpu(_: str) -> int:
+    return (os.cpu_count() or 1) - 1
+
+
+def _secret(path: str) -> Secret:
+    try:
+        mode = os.stat(path).st_mode
+    except PermissionError:
+        return "unknown"
+    except (OSError, ValueError):
+        return "missing"
+    if stat.S_ISDIR(mode):
+        return "missing"
+    return "readable by everybody" if mode & stat.S_IROTH else "fine"
 
 
 def _executable(path: str) -> Executable:

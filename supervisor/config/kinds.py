@@ -17,6 +17,9 @@ T_co = TypeVar("T_co", covariant=True)
 Schema = dict[str, object]
 """A piece of a JSON Schema."""
 
+TEXT_SCHEMA: Schema = {"type": "string", "minLength": 1}
+"""A string that is not empty."""
+
 LONGEST_TIME = 1e9
 """Seconds, some thirty years: the most that any duration may be."""
 
@@ -154,10 +157,16 @@ class Count(Struct, frozen=True):
 
     least: int
     most: int
+    few: bool = False
+    """Whether the upper bound is worth telling."""
 
     @property
     def words(self) -> str:
-        return f"integer, {self.least} or more"
+        return (
+            f"integer, {self.least} to {self.most}"
+            if self.few
+            else f"integer, {self.least} or more"
+        )
 
     def schema(self) -> Schema:
         return {"type": "integer", "minimum": self.least, "maximum": self.most}
@@ -267,8 +276,7 @@ class TextList(Struct, frozen=True):
     words: str = "string or list of strings"
 
     def schema(self) -> Schema:
-        text: Schema = {"type": "string", "minLength": 1}
-        return {"anyOf": [text, {"type": "array", "items": text}]}
+        return {"anyOf": [TEXT_SCHEMA, {"type": "array", "items": TEXT_SCHEMA}]}
 
     def read(self, node: Node, problems: list[Problem]) -> tuple[str, ...] | None:
         if isinstance(node.value, str):

@@ -18,22 +18,18 @@ MODES: Final = _words(
     powerwait powerfailnow powerokwait off
     """
 )
-FLAGS: Final = _words("wait internal sockenv resolve tcpmux tcpmuxplus expandenv siggroup")
+FLAGS: Final = _words("wait internal sockenv resolve tcpmux tcpmuxplus")
 SOCKET_TYPES: Final = _words("dgram raw rdm seqpacket")
-OUTPUT: Final = _words("compress timestamps")
 COMPONENT: Final = FLAGS | _words(
     """
-    runlevels limits remove-file rmfile service tcpmux-master max-rate max-ip-connections
-    max-instances-message max-ip-connections-message access-denied-message acl list-acl admin-acl
-    return-code pass-fd-timeout pass-fd-socket
-
-    ready health on-exit cgroup nice oom-score-adj cpu-affinity no-new-privileges start-condition
+    runlevels service tcpmux-master max-rate max-ip-connections
+    max-instances-message max-ip-connections-message access-denied-message acl
+    pass-fd-timeout pass-fd-socket cgroup
 
     commands schedule timezone interval jitter catch-up overlap time-limit webhook log-retention
     notify-on
     """
 )
-DAEMON: Final = _words("user group allgroups limits log max-running-jobs runlevel")
-CONTROL: Final = _words("tls realm acl admin-acl user-acl identity-provider")
-TABLES: Final = _words("acl defacl identity-provider notifier on-exit group limits syslog")
-SYNTAXES: Final = _words("pies inetd inittab meta1")
+DAEMON: Final = _words("max-running-jobs runlevel")
+TABLES: Final = _words("notifier group")
+SYNTAXES: Final = _words("inittab meta1")

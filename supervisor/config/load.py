@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from supervisor.config.build import build
-from supervisor.config.check import check_machine, check_together
+from supervisor.config.check import check_together
 from supervisor.config.gather import gather
 from supervisor.config.host import Host
 from supervisor.config.links import link
+from supervisor.config.machine import check_machine
+from supervisor.config.pies.options import PreprocessOptions, Run
 from supervisor.config.settings import build_settings
 from supervisor.config.sources import Sources, default_files, read_sources
 from supervisor.engine.plan import Plan
@@ -26,6 +28,8 @@ def load(
     instance: str | None = None,
     sockets: Sequence[str] = (),
     host: Host | None = None,
+    preprocessing: PreprocessOptions | None = None,
+    run: Run | None = None,
 ) -> Plan:
     """Build the plan that *paths* describe. Reads files and asks the system: it may block.
 
@@ -37,12 +41,17 @@ def load(
         instance: the name from the command line; it wins over `PIESD_INSTANCE` and the files.
         sockets: control sockets from the command line; they replace those of the files.
         host: what is known of this machine; the machine itself if None.
+        preprocessing: how files of pies' syntax are preprocessed; None as without options.
+        run: runs the preprocessor (`supervisor.system.preprocess.run`). Without it, a file that
+            needs one is a problem.
 
     Raises:
         ConfigRejected: with every problem (and warning) of every file, sorted by place.
     """
     problems: list[Problem] = []
-    sources = read_sources(paths, problems, environ=environ, euid=euid)
+    sources = read_sources(
+        paths, problems, environ=environ, euid=euid, preprocessing=preprocessing, run=run
+    )
     return make_plan(
         sources,
         paths,

@@ -7,6 +7,7 @@ from importlib.resources import files
 from typing import Final
 
 from supervisor.config import keys
+from supervisor.config.acls import NAME_PATTERN, AclRules
 from supervisor.config.build import TAG_PATTERN
 from supervisor.config.fields import table_schema
 from supervisor.config.kinds import Schema
@@ -29,6 +30,23 @@ def schema() -> Schema:
             "control": {
                 "description": "where piesd listens for orders",
                 **table_schema(keys.CONTROL_KEYS),
+            },
+            "on-exit": {
+                "description": "what is done when a component ends by itself: for all of them",
+                **keys.ON_EXIT_TABLES.schema(),
+            },
+            "syslog": {"description": "where syslog is", **table_schema(keys.SYSLOG_KEYS)},
+            "mail": {"description": "how mail is sent", **table_schema(keys.MAIL_KEYS)},
+            "acl": {
+                "description": "access control lists with names",
+                "type": "object",
+                "propertyNames": {"pattern": NAME_PATTERN},
+                "additionalProperties": AclRules(named=False).schema(),
+            },
+            "identity-provider": {
+                "description": "who knows names and passwords, by a name of yours",
+                "type": "object",
+                "additionalProperties": table_schema(keys.PROVIDER_KEYS),
             },
             "defaults": {
                 "description": "keys for every component that does not have them itself",

@@ -1,4 +1,4 @@
-"""From the tables `[daemon]` and `[control]` to the settings of piesd itself."""
+"""From the tables about piesd itself to its settings, and to what it gives to every component."""
 
 from __future__ import annotations
 
@@ -9,22 +9,30 @@ from collections.abc import Mapping, Sequence
 from typing import Literal, cast
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from supervisor.config import keys
-from supervisor.config.addresses import LONGEST_PATH, BadAddress, parse_address
+from supervisor.config.acls import Acls
+from supervisor.config.addresses import LONGEST_PATH
+from supervisor.config.commands import split
 from supervisor.config.fields import Fields
 from supervisor.config.gather import Tables
 from supervisor.config.host import Host
+from supervisor.config.limits import Limits
+from supervisor.config.orders import COMMAND_LINE, Secret, build_orders
 from supervisor.config.sources import xdg_directory
 from supervisor.config.tables import Node, quoted
-from supervisor.model.component import Address, Environment, InetAddress, UnixAddress
+from supervisor.model.component import Address, Environment, ExitAction, UnixAddress
 from supervisor.model.errors import Problem
-from supervisor.model.settings import ControlSettings, DaemonSettings
+from supervisor.model.settings import (
+    ControlSettings,
+    DaemonSettings,
+    MailSettings,
+    SyslogSettings,
+)
 
+LAST_PORT = 65535
 _INSTANCE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@-]{0,63}")
-
-COMMAND_LINE = "command line"
-"""Stands for the file in problems with options."""
 
 
 class Base(Struct, frozen=True, kw_only=True):
@@ -32,17 +40,31 @@ class Base(Struct, frozen=True, kw_only=True):
 
     umask: int | None
     env: Environment
+    """Changes to the environment of each component."""
+    env_base: Environment
+    """What makes piesd's own environment into the one that they start from."""
+    limits: Limits
     log_directory: str
+    facility: str
+    exit_actions: tuple[ExitAction, ...]
+    acls: Acls
 
 
 class Settings(Struct, frozen=True, kw_only=True):
-    """What the files say about piesd itself; `sockets` are the control sockets and their places."""
+    """What the files say about piesd itself, and where."""
 
     daemon: DaemonSettings
     control: ControlSettings
     base: Base
     fields: Fields
+    """Of `[daemon]`."""
+    mail: Fields
     sockets: tuple[tuple[Address, Node], ...]
+    """The control sockets and their places."""
+    secrets: tuple[Secret, ...]
+    """Files that piesd itself reads."""
+    on_exit: tuple[Node, ...]
+    """Where the exit actions of all components stand."""
 
 
 def build_settings(
@@ -57,18 +79,53 @@ def build_settings(
 ) -> Settings:
     """Return the settings; *instance* and *sockets*, from the command line, win over the files."""
     fields = Fields(tables.daemon, keys.DAEMON_KEYS, problems)
-    daemon = _daemon(fields, problems, environ, euid, instance)
+    syslog = _syslog(Fields(tables.syslog, keys.SYSLOG_KEYS, problems), host, problems)
+    mail = Fields(tables.mail, keys.MAIL_KEYS, problems)
+    daemon = replace(
+        _daemon(fields, problems, environ, euid, instance),
+        syslog=syslog,
+        mail=_mail(mail, problems),
+    )
     if not sockets and keys.CONTROL_SOCKET.name not in tables.control:
         problems += _too_long(daemon, fields)
-    control, listening = _control(
-        Fields(tables.control, keys.CONTROL_KEYS, problems), daemon, host, problems, sockets
+    acls = Acls(tables.acls, host, problems)
+    orders = build_orders(
+        tables.control,
+        tables.providers,
+        acls,
+        host,
+        problems,
+        sockets=sockets,
+        otherwise=default_socket(daemon.runtime_directory, daemon.instance),
     )
-    base = Base(
+    return Settings(
+        daemon=daemon,
+        control=orders.settings,
+        base=_base(fields, daemon, acls, tables, problems),
+        fields=fields,
+        mail=mail,
+        sockets=orders.sockets,
+        secrets=orders.secrets,
+        on_exit=tables.on_exit,
+    )
+
+
+def _base(
+    fields: Fields, daemon: DaemonSettings, acls: Acls, tables: Tables, problems: list[Problem]
+) -> Base:
+    env = fields.given(keys.DAEMON_ENV) or Environment()
+    listed = bool(env.clear or env.keep or env.steps)
+    read = [keys.ON_EXIT_TABLES.read(node, problems) for node in tables.on_exit]
+    return Base(
         umask=fields.given(keys.DAEMON_UMASK),
-        env=fields.given(keys.DAEMON_ENV) or Environment(),
+        env=Environment() if listed else env,
+        env_base=env if listed else Environment(),
+        limits=fields.given(keys.DAEMON_LIMITS) or Limits(),
         log_directory=daemon.log_directory,
+        facility=daemon.syslog.facility,
+        exit_actions=tuple(action for actions in read for action in actions or ()),
+        acls=acls,
     )
-    return Settings(daemon=daemon, control=control, base=base, fields=fields, sockets=listening)
 
 
 def runtime_directory(environ: Mapping[str, str], euid: int) -> str:
@@ -106,6 +163,52 @@ def _daemon(
         shutdown_timeout=fields.need(keys.SHUTDOWN_TIMEOUT),
         log_level=cast('Literal["debug", "info", "warning", "error"]', fields.need(keys.LOG_LEVEL)),
         log_format=cast('Literal["auto", "text", "logfmt", "json"]', fields.need(keys.LOG_FORMAT)),
+        log=cast('Literal["stderr", "syslog", "journal"]', fields.need(keys.LOG)),
+        user=fields.given(keys.DAEMON_USER),
+        group=fields.given(keys.DAEMON_GROUP) or (),
+        allgroups=fields.need(keys.DAEMON_ALLGROUPS),
+    )
+
+
+def _syslog(fields: Fields, host: Host, problems: list[Problem]) -> SyslogSettings:
+    node, dev = fields.node(keys.SYSLOG_DEV), fields.need(keys.SYSLOG_DEV)
+    return SyslogSettings(
+        dev=dev if node is None else _syslog_address(dev, node, host, problems),
+        facility=fields.need(keys.SYSLOG_FACILITY),
+        tag=fields.given(keys.SYSLOG_TAG) or "",
+    )
+
+
+def _syslog_address(dev: str, node: Node, host: Host, problems: list[Problem]) -> str:
+    """Return the path, or `IPv4[:PORT]` with the port as a number."""
+    if dev.startswith("/"):
+        return dev
+    address, colon, port = dev.partition(":")
+    try:
+        plain = str(ipaddress.IPv4Address(address))
+    except ValueError:
+        what = "must be the full path of a UNIX socket, or an IPv4 address, with a port or without"
+        problems.append(node.problem(f"{what}, not {quoted(dev)}"))
+        return dev
+    if not colon:
+        return plain
+    number = int(port) if re.fullmatch("[0-9]{1,5}", port) else host.datagram_port(port)
+    if number is None or not 1 <= number <= LAST_PORT:
+        what = f"{quoted(port)} is neither a port nor a UDP service in /etc/services"
+        problems.append(node.problem(what))
+        return dev
+    return f"{plain}:{number}"
+
+
+def _mail(fields: Fields, problems: list[Problem]) -> MailSettings:
+    node = fields.node(keys.MAIL_COMMAND_LINE)
+    if node is not None and fields.given(keys.MAIL_COMMAND_LINE) is not None:
+        split(fields.need(keys.MAIL_COMMAND_LINE), node, problems, shell="write a script")
+    return MailSettings(
+        program=fields.need(keys.MAIL_PROGRAM),
+        command_line=fields.need(keys.MAIL_COMMAND_LINE),
+        smtp=fields.given(keys.MAIL_SMTP) or "",
+        sender=fields.given(keys.MAIL_FROM) or "",
     )
 
 
@@ -126,32 +229,6 @@ def _instance(
     return next(given, fields.need(keys.INSTANCE))
 
 
-def _control(
-    fields: Fields,
-    daemon: DaemonSettings,
-    host: Host,
-    problems: list[Problem],
-    sockets: Sequence[str],
-) -> tuple[ControlSettings, tuple[tuple[Address, Node], ...]]:
-    anonymous = fields.given(keys.ANONYMOUS)
-    options = tuple(Node(COMMAND_LINE, 0, "--socket", url) for url in sockets)
-    listening = []
-    for node in options or fields.given(keys.CONTROL_SOCKET) or ():
-        try:
-            address = parse_address(str(node.value), host.service_port)
-        except BadAddress as error:
-            problems.append(node.problem(str(error)))
-            continue
-        listening.append((address, node))
-        if isinstance(address, InetAddress):
-            problems += _refused(address, node, anonymous)
-    addresses = tuple(address for address, _ in listening)
-    if not addresses:
-        addresses = (default_socket(daemon.runtime_directory, daemon.instance),)
-    chosen = cast('Literal["list", "admin"] | None', anonymous)
-    return ControlSettings(sockets=addresses, anonymous=chosen), tuple(listening)
-
-
 def _too_long(daemon: DaemonSettings, fields: Fields) -> list[Problem]:
     """Return whether the default socket would have a path that no socket can have."""
     directory = daemon.runtime_directory
@@ -159,14 +236,3 @@ def _too_long(daemon: DaemonSettings, fields: Fields) -> list[Problem]:
         return []
     place = fields.node(keys.RUNTIME_DIRECTORY) or Node("environment", 0, "XDG_RUNTIME_DIR", "")
     return [place.problem(f"is too long for a socket in it: {quoted(directory)}")]
-
-
-def _refused(address: InetAddress, node: Node, anonymous: str | None) -> list[Problem]:
-    """Return why a TCP control socket is not opened. Source: control-api.md section 3."""
-    if not ipaddress.ip_address(address.host).is_loopback:
-        what = "a TCP socket for orders must be on a loopback address: there are no identities yet"
-        return [node.problem(what)]
-    if anonymous is None:
-        what = 'a TCP socket for orders needs anonymous = "list" or "admin" to be written'
-        return [node.problem(what)]
-    return []

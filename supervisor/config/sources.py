@@ -2,30 +2,76 @@
 
 from __future__ import annotations
 
-import errno
 import glob
 import os
 import stat
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from typing import Protocol
 
 from msgspec import Struct
 
 from supervisor.config import later, toml
+from supervisor.config.files import DEEPEST, LARGEST, Identity, contents, reason, shown
 from supervisor.config.host import home
-from supervisor.config.tables import Node, as_items, did_you_mean, kind_of, quoted
+from supervisor.config.pies.options import PreprocessOptions, Reading, Run
+from supervisor.config.tables import Node, as_items, did_you_mean, kind_of, quoted, right_since
 from supervisor.model.errors import Problem
 from supervisor.model.settings import SourceFile
 
-Reader = Callable[[str, str, list[Problem]], Node | None]
+__all__ = [
+    "DEEPEST",
+    "LARGEST",
+    "READERS",
+    "Document",
+    "Reader",
+    "Sources",
+    "default_files",
+    "known_syntaxes",
+    "preprocessed",
+    "read_sources",
+    "shown",
+    "syntax_of",
+    "xdg_directory",
+]
 
-READERS: Mapping[str, Reader] = {"toml": toml.read}
-"""The syntaxes that can be read. A reader gets the text, the name of the file, and the problems."""
 
-LARGEST = 16 * 1024 * 1024
-"""Bytes of one file. A configuration is written by people; more than this is a mistake."""
+class Reader(Protocol):
+    """Makes tables of the text of a file, or returns None after adding to the problems why not."""
 
-DEEPEST = 32
-"""Files that include one another in a chain."""
+    def __call__(
+        self, text: str, file: str, problems: list[Problem], reading: Reading | None = None
+    ) -> Node | None: ...
+
+
+# Most files are TOML: what reads the other syntaxes is loaded when there is such a file.
+
+
+def _toml(
+    text: str, file: str, problems: list[Problem], reading: Reading | None = None
+) -> Node | None:
+    del reading
+    return toml.read(text, file, problems)
+
+
+def _pies(
+    text: str, file: str, problems: list[Problem], reading: Reading | None = None
+) -> Node | None:
+    from supervisor.config.pies import reader  # noqa: PLC0415
+
+    return reader.read(text, file, problems, reading)
+
+
+def _inetd(
+    text: str, file: str, problems: list[Problem], reading: Reading | None = None
+) -> Node | None:
+    from supervisor.config import inetd  # noqa: PLC0415
+
+    del reading
+    return inetd.read(text, file, problems)
+
+
+READERS: Mapping[str, Reader] = {"toml": _toml, "pies": _pies, "inetd": _inetd}
+"""The syntaxes that can be read."""
 
 
 class Document(Struct, frozen=True):
@@ -55,13 +101,27 @@ def syntax_of(path: str) -> str | None:
     return {".toml": "toml", ".conf": "pies"}.get(os.path.splitext(name)[1])
 
 
-def default_files(environ: Mapping[str, str], euid: int) -> tuple[SourceFile, ...]:
+def default_files(
+    environ: Mapping[str, str], euid: int, instance: str | None = None
+) -> tuple[SourceFile, ...]:
     """Return what is read when nothing is named: `$PIESD_CONFIG`, or the files of config.md.
 
-    `PIESD_CONFIG` may name several, separated by colons.
+    `PIESD_CONFIG` may name several, separated by colons. Where none of our own files is there, it
+    is the file that pies would read: `/etc/pies.conf`, or `/etc/INSTANCE.conf`.
     """
     given = [path for path in environ.get("PIESD_CONFIG", "").split(os.pathsep) if path]
-    return tuple(SourceFile(path, "") for path in given) or _usual_files(environ, euid)
+    if given:
+        return tuple(SourceFile(path, "") for path in given)
+    usual = _usual_files(environ, euid)
+    if not any(os.path.exists(each.file) for each in usual):
+        theirs = os.path.join(PIES_DIRECTORY, f"{instance or 'pies'}.conf")
+        if os.path.isfile(theirs):
+            return (SourceFile(theirs, "pies"),)
+    return usual
+
+
+PIES_DIRECTORY = "/etc"
+"""Where pies has its configuration. Source: pies.md section 1.0."""
 
 
 def _usual_files(environ: Mapping[str, str], euid: int) -> tuple[SourceFile, ...]:
@@ -91,29 +151,79 @@ def read_sources(
     *,
     environ: Mapping[str, str],
     euid: int,
+    preprocessing: PreprocessOptions | None = None,
+    run: Run | None = None,
 ) -> Sources:
     """Read *paths* and what they include. Whatever cannot be read is a problem.
 
-    Of the usual files one may be missing; all of them may not.
+    Of the usual files one may be missing; all of them may not. *preprocessing* and *run* are for
+    pies' syntax: see `supervisor.config.load.load`.
     """
-    usual = {source.file for source in _usual_files(environ, euid)}
-    given = [source for source in paths if source.file not in usual or os.path.lexists(source.file)]
-    walk = _Walk(problems)
-    for source in given or paths:
-        walk.named(source.file, source.syntax)
-    return Sources(tuple(walk.documents), frozenset(walk.broken))
+    reading = Reading(options=preprocessing or PreprocessOptions(), run=run)
+    walk = _Walk(problems, READERS, reading)
+    walk.all(paths, environ, euid)
+    return Sources(tuple(walk.documents), frozenset(walk.broken | reading.broken))
+
+
+def preprocessed(
+    paths: Sequence[SourceFile],
+    problems: list[Problem],
+    *,
+    environ: Mapping[str, str],
+    euid: int,
+    preprocessing: PreprocessOptions | None = None,
+    run: Run | None = None,
+) -> str:
+    """Return what the preprocessor makes of the files of pies' syntax, for `piesd -E`.
+
+    Files of other syntaxes come back as they are. A `#line` tells where each begins. What
+    `#include` names is not part of the result: each such file is preprocessed on its own.
+    """
+    from supervisor.config.pies.preprocess import preprocessed as one  # noqa: PLC0415
+
+    pieces: list[str] = []
+
+    def collect(
+        text: str, file: str, problems: list[Problem], reading: Reading | None = None
+    ) -> Node | None:
+        plain = one(text, file, problems, reading) if reading else text
+        if plain is not None:
+            end = "" if plain.endswith("\n") or not plain else "\n"
+            pieces.append(f'#line 1 "{file}"\n{plain}{end}')
+        return Node(file, 1, "", {})
+
+    def as_it_is(
+        text: str, file: str, problems: list[Problem], reading: Reading | None = None
+    ) -> Node | None:
+        del reading
+        collect(text, file, problems)
+        return READERS["toml"](text, file, [])  # It may include others.
+
+    readers: Mapping[str, Reader] = {"toml": as_it_is, "pies": collect, "inetd": as_it_is}
+    reading = Reading(options=preprocessing or PreprocessOptions(), run=run)
+    _Walk(problems, readers, reading).all(paths, environ, euid)
+    return "".join(pieces)
 
 
 class _Walk:
     """Goes through files, directories and includes; each file is read once."""
 
-    def __init__(self, problems: list[Problem]) -> None:
-        self.problems = problems
+    def __init__(
+        self, problems: list[Problem], readers: Mapping[str, Reader], reading: Reading
+    ) -> None:
+        self.problems, self.readers, self.reading = problems, readers, reading
         self.documents: list[Document] = []
         self.broken: set[str] = set()
-        self.seen: set[tuple[int, int]] = set()
-        self.open: list[tuple[tuple[int, int], str]] = []
+        self.seen: set[Identity] = set()
+        self.open: list[tuple[Identity, str]] = []
         """The files that are including each other just now, by identity and name."""
+
+    def all(self, paths: Sequence[SourceFile], environ: Mapping[str, str], euid: int) -> None:
+        """Read what the operator named, without those of the usual files that are not there."""
+        usual = {source.file for source in _usual_files(environ, euid)}
+        given = [each for each in paths if each.file not in usual or os.path.lexists(each.file)]
+        for source in given or paths:
+            self.named(source.file, source.syntax)
 
     def named(self, path: str, syntax: str, by: Node | None = None) -> None:
         """Read a file or directory that somebody (or the include *by*) named."""
@@ -124,7 +234,7 @@ class _Walk:
             is_directory = stat.S_ISDIR(os.stat(path).st_mode)
             names = sorted(os.listdir(path)) if is_directory else []
         except (OSError, ValueError) as error:
-            self._problem(path, by, f"cannot read{_of(path, by)}: {_reason(error)}")
+            self._problem(path, by, f"cannot read{_of(path, by)}: {reason(error)}")
             return
         if not is_directory:
             self._file(path, syntax, by)
@@ -142,7 +252,7 @@ class _Walk:
         try:
             regular = stat.S_ISREG(os.stat(path).st_mode)
         except OSError as error:
-            why = f"skipped: {_reason(error)}"
+            why = f"skipped: {reason(error)}"
             self.problems.append(Problem(shown(path), 0, "", why, warning=True))
             return
         if regular:
@@ -158,9 +268,9 @@ class _Walk:
             self._refuse_syntax(path, chosen, by)
             return
         try:
-            data, identity = _contents(path)
+            data, identity = contents(path)
         except OSError as error:
-            self._problem(path, by, f"cannot read{_of(path, by)}: {_reason(error)}")
+            self._problem(path, by, f"cannot read{_of(path, by)}: {reason(error)}")
             return
         names = [shown(name) for known, name in self.open if known == identity]
         if names:
@@ -173,18 +283,20 @@ class _Walk:
         self.seen.add(identity)
         self._document(path, chosen, data, identity)
 
-    def _document(self, path: str, syntax: str, data: bytes, identity: tuple[int, int]) -> None:
+    def _document(self, path: str, syntax: str, data: bytes, identity: Identity) -> None:
         try:
             text = data.decode()
         except UnicodeDecodeError as error:
             line = data.count(b"\n", 0, error.start) + 1
             what = f"is not UTF-8: byte 0x{data[error.start]:02x}"
             self.problems.append(Problem(shown(path), line, "", what))
-            self.broken.update(toml.headers(data.decode(errors="replace")))
+            self.broken.update(_tags(data.decode(errors="replace"), syntax))
             return
-        root = READERS[syntax](text, shown(path), self.problems)
+        before = len(self.problems)
+        root = self.readers[syntax](text, shown(path), self.problems, self.reading)
+        if root is None or not right_since(self.problems, before):
+            self.broken.update(_tags(text, syntax))
         if root is None:
-            self.broken.update(toml.headers(text))
             return
         self.documents.append(Document(shown(path), syntax, root))
         self.open.append((identity, path))
@@ -234,20 +346,16 @@ def _includes(root: Node) -> tuple[Node, ...]:
     return as_items(include) if include else ()
 
 
-def _contents(path: str) -> tuple[bytes, tuple[int, int]]:
-    """Return the bytes of a regular file and its identity (device and inode)."""
-    # Without O_NONBLOCK, opening a FIFO would wait for somebody to write into it.
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with open(descriptor, "rb") as stream:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise OSError(errno.EINVAL, "Not a regular file")
-        if status.st_size > LARGEST:
-            raise OSError(errno.EFBIG, f"Larger than {LARGEST // 1024**2} MiB")
-        return stream.read(LARGEST), (status.st_dev, status.st_ino)
+def _tags(text: str, syntax: str) -> Collection[str]:
+    """Return the tags that a file which cannot be read seems to define."""
+    if syntax == "pies":
+        from supervisor.config.pies.include import tags_in  # noqa: PLC0415
+
+        return tags_in(text)
+    return toml.headers(text) if syntax == "toml" else ()
 
 
-def _identity(path: str) -> tuple[int, int] | None:
+def _identity(path: str) -> Identity | None:
     try:
         status = os.stat(path)
     except OSError:
@@ -255,18 +363,9 @@ def _identity(path: str) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
-def _reason(error: OSError | ValueError) -> str:
-    return (error.strerror if isinstance(error, OSError) else None) or str(error)
-
-
 def _of(path: str, by: Node | None) -> str:
     """Name the file in a message that stands at the place of an include."""
     return f" {shown(path)}" if by else ""
-
-
-def shown(path: str) -> str:
-    """Return *path* so that it can be printed and sent: names need not be UTF-8."""
-    return os.fsencode(path).decode(errors="backslashreplace")
 
 
 def known_syntaxes() -> Collection[str]:

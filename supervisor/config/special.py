@@ -1,44 +1,17 @@
-"""The kinds of value that only one or two keys have: commands, signals, outputs, environments."""
+"""The kinds of value that only one or two keys have: tags, names, signals, processors, flags."""
 
 from __future__ import annotations
 
 import re
 import signal
-from typing import TYPE_CHECKING, Literal
+from typing import Final
 
 from msgspec import Struct
 
 from supervisor.config.addresses import SCHEMA_PATTERN
-from supervisor.config.kinds import Schema, read_text, read_texts
+from supervisor.config.kinds import TEXT_SCHEMA, Schema, read_text
 from supervisor.config.tables import Node, as_items, did_you_mean, kind_of, quoted
-from supervisor.model.component import Environment, Output
 from supervisor.model.errors import Problem
-
-if TYPE_CHECKING:
-    from supervisor.config.fields import Record
-
-_TEXT: Schema = {"type": "string", "minLength": 1}
-
-
-class Command(Struct, frozen=True):
-    """A list of words, or one string for a shell or for the shell's rules of splitting."""
-
-    words: str = "list of words, or one string"
-
-    def schema(self) -> Schema:
-        words: Schema = {"type": "array", "items": {"type": "string"}, "minItems": 1}
-        return {"anyOf": [_TEXT, words]}
-
-    def read(self, node: Node, problems: list[Problem]) -> str | tuple[str, ...] | None:
-        if isinstance(node.value, str):
-            return read_text(node, problems)
-        words = read_texts(node, problems, empty=True)
-        if words is None:
-            return None
-        if not words or not words[0]:
-            problems.append(node.problem("must name a program"))
-            return None
-        return words
 
 
 class Tags(Struct, frozen=True):
@@ -51,7 +24,7 @@ class Tags(Struct, frozen=True):
         return "list of tags, `all` or `none`" if self.keywords else "list of tags, or one"
 
     def schema(self) -> Schema:
-        return {"anyOf": [_TEXT, {"type": "array", "items": _TEXT}]}
+        return {"anyOf": [TEXT_SCHEMA, {"type": "array", "items": TEXT_SCHEMA}]}
 
     def read(self, node: Node, problems: list[Problem]) -> tuple[Node, ...] | None:
         """Return the nodes of the names: each may turn out to be unknown, at its own line."""
@@ -64,6 +37,22 @@ class Tags(Struct, frozen=True):
             problems.append(node.problem("'none' stands alone"))
             return None
         return tuple(right)
+
+
+class Names(Struct, frozen=True):
+    """Names of things that are configured elsewhere: a list, or one."""
+
+    words: str
+
+    def schema(self) -> Schema:
+        return {"anyOf": [TEXT_SCHEMA, {"type": "array", "items": TEXT_SCHEMA}]}
+
+    def read(self, node: Node, problems: list[Problem]) -> tuple[Node, ...] | None:
+        """Return the nodes of the names: each may turn out to be unknown, at its own line."""
+        if not isinstance(node.value, str | tuple):
+            problems.append(node.problem(f"must be a list of names, not {kind_of(node.value)}"))
+            return None
+        return tuple(item for item in as_items(node) if read_text(item, problems) is not None)
 
 
 class SocketUrl(Struct, frozen=True):
@@ -91,6 +80,58 @@ class SocketUrl(Struct, frozen=True):
         return items if items and len(problems) == before else None
 
 
+MOST_CPUS: Final = 8192
+"""Processors that Linux can be built for."""
+_CPUS = re.compile(r"(?P<first>[0-9]{1,5})(?:-(?P<last>[0-9]{1,5}))?")
+
+
+class Cpus(Struct, frozen=True):
+    """Numbers of processors: a list, or a string of numbers and ranges."""
+
+    words: str = 'list of numbers, or ranges as `"0-3,6"`'
+
+    def schema(self) -> Schema:
+        number: Schema = {"type": "integer", "minimum": 0, "maximum": MOST_CPUS - 1}
+        one = "[0-9]+(-[0-9]+)?"
+        return {
+            "anyOf": [
+                {"type": "array", "items": number, "minItems": 1},
+                {"type": "string", "pattern": rf"^\s*{one}\s*(,\s*{one}\s*)*$"},
+            ]
+        }
+
+    def read(self, node: Node, problems: list[Problem]) -> tuple[int, ...] | None:
+        """Return the numbers in their order, each once."""
+        value = node.value
+        found = (
+            _cpus_of(value) if isinstance(value, str) else [each.value for each in as_items(node)]
+        )
+        numbers = [
+            each
+            for each in found
+            if isinstance(each, int) and not isinstance(each, bool) and 0 <= each < MOST_CPUS
+        ]
+        if not isinstance(value, str | tuple) or not numbers or len(numbers) < len(found):
+            what = 'must be numbers of processors, as [0, 1] or "0-3,6"'
+            problems.append(node.problem(what))
+            return None
+        return tuple(sorted(set(numbers)))
+
+
+def _cpus_of(text: str) -> list[object]:
+    """Return the numbers in *text*; none where it is not right."""
+    found: list[object] = []
+    for part in text.split(","):
+        match = _CPUS.fullmatch(part.strip())
+        if match is None:
+            return []
+        first, last = int(match["first"]), int(match["last"] or match["first"])
+        if not first <= last < MOST_CPUS:
+            return []
+        found += range(first, last + 1)
+    return found
+
+
 _REAL_TIME = re.compile(r"(?:SIG)?RT(?P<end>MIN|MAX)(?P<offset>[+-][0-9]{1,2})?")
 
 
@@ -101,7 +142,7 @@ class SignalNumber(Struct, frozen=True):
 
     def schema(self) -> Schema:
         last = int(signal.SIGRTMAX)
-        return {"anyOf": [{"type": "integer", "minimum": 1, "maximum": last}, _TEXT]}
+        return {"anyOf": [{"type": "integer", "minimum": 1, "maximum": last}, TEXT_SCHEMA]}
 
     def read(self, node: Node, problems: list[Problem]) -> int | None:
         value = node.value
@@ -114,7 +155,7 @@ class SignalNumber(Struct, frozen=True):
             what = f"must be the name or the number of a signal, not {kind_of(value)}"
             problems.append(node.problem(what))
             return None
-        number = _signal_number(value.upper())
+        number = signal_number(value)
         if number is None:
             known = [name for each in signal.Signals for name in (each.name, each.name[3:])]
             hint = did_you_mean(value, known)
@@ -122,7 +163,9 @@ class SignalNumber(Struct, frozen=True):
         return number
 
 
-def _signal_number(name: str) -> int | None:
+def signal_number(name: str) -> int | None:
+    """Return the number of the signal *name* (`TERM`, `sigterm`, `SIGRTMIN+3`), or None."""
+    name = name.upper()
     match = _REAL_TIME.fullmatch(name)
     if match:
         end = signal.SIGRTMIN if match["end"] == "MIN" else signal.SIGRTMAX
@@ -131,112 +174,6 @@ def _signal_number(name: str) -> int | None:
     known: dict[str, signal.Signals] = dict(signal.Signals.__members__)
     found = known.get(name) or known.get(f"SIG{name}")
     return int(found) if found else None
-
-
-_OUTPUT_LATER = re.compile(r"(?:syslog|journal|file|pipe)(?::.*)?")
-
-
-class OutputTarget(Struct, frozen=True):
-    """Where a stream goes: a word, a file, or a table that says how the file rotates."""
-
-    stream: Literal["stdout", "stderr"]
-    record: Record[Output]
-
-    @property
-    def words(self) -> str:
-        same = ', `"stdout"`' if self.stream == "stderr" else ""
-        return f'`"inherit"`, `"null"`{same}, a file, or a table'
-
-    def schema(self) -> Schema:
-        return {"anyOf": [_TEXT, self.record.schema()]}
-
-    def read(self, node: Node, problems: list[Problem]) -> Output | None:
-        """Return the target. The path of a file may still be a bare name."""
-        if isinstance(node.value, dict):
-            return self.record.read(node, problems)
-        word = read_text(node, problems)
-        match word:
-            case None:
-                return None
-            case "inherit" | "null":
-                return Output(kind=word)
-            case "stdout" if self.stream == "stderr":
-                return Output(kind="stdout")
-            case "stdout" | "stderr":
-                problems.append(node.problem(f"'{word}' is no target for {self.stream}"))
-                return None
-            case _:
-                return self._file(word, node, problems)
-
-    def _file(self, word: str, node: Node, problems: list[Problem]) -> Output | None:
-        if _OUTPUT_LATER.fullmatch(word):
-            problems.append(node.problem(f"the target {quoted(word)} is not supported yet"))
-            return None
-        hint = did_you_mean(word, ("inherit", "null", "stdout", "syslog", "journal"))
-        if hint and "." not in word and "/" not in word:
-            problems.append(node.warning(f"{quoted(word)} is taken for the name of a file{hint}"))
-        return Output(kind="file", path=word) if is_log_file(word, node, problems) else None
-
-
-def is_log_file(path: str, node: Node, problems: list[Problem]) -> bool:
-    """Return whether *path* may be a log file: a full path, or a bare name."""
-    if path.startswith("/") and not path.endswith("/"):
-        return True
-    if "/" not in path and path not in (".", ".."):
-        return True
-    need = "a full path, or a bare name for a file in log-directory"
-    problems.append(node.problem(f"must be {need}, not {quoted(path)}"))
-    return False
-
-
-class EnvironmentTable(Struct, frozen=True):
-    """Variables to set, and with `{unset = true}` to remove."""
-
-    words: str = "table: a string sets, `{unset = true}` removes"
-
-    def schema(self) -> Schema:
-        unset: Schema = {
-            "type": "object",
-            "properties": {"unset": {"const": True}},
-            "required": ["unset"],
-            "additionalProperties": False,
-        }
-        return {
-            "type": "object",
-            "propertyNames": {"pattern": "^[^=]+$"},
-            "additionalProperties": {"anyOf": [{"type": "string"}, unset]},
-        }
-
-    def read(self, node: Node, problems: list[Problem]) -> Environment | None:
-        if not isinstance(node.value, dict):
-            problems.append(node.problem(f"must be a table, not {kind_of(node.value)}"))
-            return None
-        before = len(problems)
-        values: dict[str, str] = {}
-        unset: list[str] = []
-        for name, member in node.value.items():
-            if not name or "=" in name or "\0" in name:
-                what = "is no name for a variable: it must not be empty, and have no '='"
-                problems.append(member.problem(what))
-            if isinstance(member.value, dict):
-                _check_unset(member, member.value, problems)
-                unset.append(name)
-            else:
-                values[name] = read_text(member, problems, empty=True) or ""
-        right = len(problems) == before
-        return Environment(set=values, unset=tuple(unset)) if right else None
-
-
-def _check_unset(node: Node, table: dict[str, Node], problems: list[Problem]) -> None:
-    for name, member in table.items():
-        if name == "file":
-            problems.append(member.problem("is not supported yet"))
-        elif name != "unset":
-            problems.append(member.problem(f"unknown key{did_you_mean(name, ['unset'])}"))
-        elif member.value is not True:
-            problems.append(member.problem("must be true; to keep a variable, leave it out"))
-    if not table:
-        problems.append(node.problem("must be a string or {unset = true}"))
 
 
 class Flags(Struct, frozen=True):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -28,6 +28,8 @@ class Node(Struct, frozen=True):
     line: int
     key: str
     value: Scalar | tuple[Node, ...] | dict[str, Node]
+    fault: Problem | None = None
+    """Why the value could not be read; then there is none, and nothing else is wrong with it."""
 
     @property
     def where(self) -> Where:
@@ -40,11 +42,15 @@ class Node(Struct, frozen=True):
         return self.value if isinstance(self.value, dict) else {}
 
     def problem(self, message: str) -> Problem:
-        """Return a problem with this value."""
+        """Return a problem with this value. Of one that could not be read, it is always that."""
+        if self.fault is not None:
+            return self.fault
         return Problem(self.file, self.line, self.key, message)
 
     def warning(self, message: str) -> Problem:
         """Return a warning about this value."""
+        if self.fault is not None:
+            return self.fault
         return Problem(self.file, self.line, self.key, message, warning=True)
 
 
@@ -130,6 +136,11 @@ def expand(node: Node, instance: int | None, problems: list[Problem]) -> Node:
         same = all(new is old for new, old in zip(items, value, strict=True))
         return node if same else replace(node, value=items)
     return node
+
+
+def right_since(problems: Sequence[Problem], before: int) -> bool:
+    """Return whether nothing but warnings was added to *problems* since they were *before* many."""
+    return all(problem.warning for problem in problems[before:])
 
 
 def as_table(node: Node, problems: list[Problem]) -> dict[str, Node]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import datetime as dt
 import re
 import tomllib
+from functools import partial
 from typing import TypeGuard
 
+from supervisor.config.mending import MARK, mend
 from supervisor.config.positions import Spot, positions
 from supervisor.config.tables import Node, Scalar, dotted, kind_of
 from supervisor.model.errors import Problem
@@ -23,22 +25,32 @@ _LONG_KEY = re.compile(
 _AT = re.compile(r" \(at (?:line (?P<line>\d+), column (?P<column>\d+)|end of document)\)$")
 _TWICE = re.compile(r"Cannot declare \((?P<names>.*)\) twice")
 _HEADER = re.compile(r"""^[ \t]*\[[ \t]*component[ \t]*\.[ \t]*(?P<tag>[\w-]+|"[^"]*"|'[^']*')""")
-_END_OF_HEADER = re.compile(r"[ \t]*\][ \t]*(?:#.*)?$")
+# The bracket may be what is missing.
+_END_OF_HEADER = re.compile(r"[ \t]*\]?[ \t]*(?:#.*)?$")
 
 
 def read(text: str, file: str, problems: list[Problem]) -> Node | None:
-    """Return the tables of *text*, or None after adding to *problems* why it is not TOML."""
+    """Return the tables of *text*, or None after adding to *problems* why it is not TOML.
+
+    Where faults can be told from the rest, the rest is returned: what could not be read has
+    `Node.fault`.
+    """
     # Line ends are what tomllib makes of them; a carriage return elsewhere is a fault it finds.
     text = text.removeprefix("\ufeff").replace("\r\n", "\n")
     if match := _LONG_KEY.search(text):
         line = text.count("\n", 0, match.start()) + 1
         problems.append(Problem(file, line, "", "is a key of more than 64 parts"))
         return None
+    faults: tuple[Problem, ...] = ()
     try:
-        values = tomllib.loads(text)
-        return _join(values, positions(text), file, "")
-    except tomllib.TOMLDecodeError as error:
-        problems.append(_syntax_problem(str(error), text, file))
+        try:
+            values = tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            mended = mend(text, str(error), partial(_syntax_problem, file=file), problems)
+            if mended is None:
+                return None
+            text, values, faults = mended.text, mended.values, mended.faults
+        return _Join(file, faults).node(values, positions(text), "")
     except RecursionError:
         problems.append(Problem(file, 0, "", "is too deeply nested"))
     except ValueError as error:  # A number of thousands of digits, a date that does not exist.
@@ -83,32 +95,44 @@ def _is_scalar(value: object) -> TypeGuard[Scalar]:
     return isinstance(value, str | int | float | dt.date | dt.time)
 
 
-def _join(value: object, spot: Spot, file: str, key: str, deep: int = DEEPEST) -> Node:
-    """Return the tree of nodes for a value of tomllib's and the positions of the same text.
+class _Join:
+    """Puts what tomllib has read together with the positions of the same text."""
 
-    Raises:
-        RecursionError: there are more than *deep* levels.
-    """
-    if deep == 0:
-        raise RecursionError
+    def __init__(self, file: str, faults: tuple[Problem, ...]) -> None:
+        self.file, self.faults = file, faults
 
-    def inner(value: object, spot: Spot | None, key: str) -> Node:
-        return _join(value, spot or Spot(line), file, key, deep - 1)
+    def node(self, value: object, spot: Spot, key: str, deep: int = DEEPEST) -> Node:
+        """Return the tree of nodes for *value*.
 
-    line = spot.line
-    if isinstance(value, dict):
-        spots = spot.latest().members or {}
-        table = {
-            name: inner(member, spots.get(name), dotted(key, name))
-            for name, member in value.items()
-        }
-        return Node(file, line, key, table)
-    if isinstance(value, list):
-        places: list[Spot | None] = [*(spot.items or ()), *[None] * len(value)]
-        items = zip(value, places, strict=False)
-        return Node(
-            file, line, key, tuple(inner(*item, f"{key}[{n}]") for n, item in enumerate(items))
-        )
-    if _is_scalar(value):
-        return Node(file, line, key, value)
-    raise ValueError(f"{key}: {kind_of(value)}")
+        Raises:
+            RecursionError: there are more than *deep* levels.
+        """
+        if deep == 0:
+            raise RecursionError
+        line = spot.line
+        if isinstance(value, dict):
+            spots = spot.latest().members or {}
+            table = {
+                name: self.node(member, spots.get(name) or Spot(line), dotted(key, name), deep - 1)
+                for name, member in value.items()
+                if not (self.faults and name.startswith(MARK))
+            }
+            return Node(self.file, line, key, table)
+        if isinstance(value, list):
+            places = [*(spot.items or ()), *[Spot(line)] * len(value)]
+            items = zip(value, places, strict=False)
+            return Node(
+                self.file,
+                line,
+                key,
+                tuple(
+                    self.node(item, place, f"{key}[{number}]", deep - 1)
+                    for number, (item, place) in enumerate(items)
+                ),
+            )
+        if isinstance(value, str) and self.faults and value.startswith(MARK):
+            fault = self.faults[int(value.removeprefix(MARK))]
+            return Node(self.file, line, key, "", fault)
+        if _is_scalar(value):
+            return Node(self.file, line, key, value)
+        raise ValueError(f"{key}: {kind_of(value)}")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import ceil
 from typing import TYPE_CHECKING, Literal
 
 from msgspec import UNSET, Struct
 
 from supervisor.control.about import About, Hooks
+from supervisor.control.access import Access, View
 from supervisor.control.feed import Cursor, Feed
 from supervisor.control.identity import Caller, Identities
 from supervisor.control.logs import LogReader, Logs, Seen
@@ -23,9 +24,10 @@ from supervisor.model.events import Shutdown
 from supervisor.model.state import Status
 
 if TYPE_CHECKING:
+    from supervisor.control.logins import Blocking, Counts
     from supervisor.engine.plan import Plan
     from supervisor.model.component import Key
-    from supervisor.model.settings import SourceFile
+    from supervisor.model.settings import ControlSettings, SourceFile
     from supervisor.runtime.followers import Line, StreamName
     from supervisor.runtime.holds import Hold
     from supervisor.runtime.runner import Runner
@@ -50,6 +52,7 @@ class Control:
         load: reads and checks files; may block, and raises `ConfigRejected`.
         about: this process.
         hooks: what the daemon around it does.
+        identities: who is who; without, root and our own user alone have names.
     """
 
     def __init__(
@@ -66,11 +69,13 @@ class Control:
         self._runner = runner
         self._about = about
         self._hooks = hooks
-        self.identities = identities or Identities(plan.control.anonymous)
+        self.identities = identities or Identities(plan.control)
+        self.access = Access(runner, plan.control)
         self.feed = Feed(runner)
         self.configuration = Configuration(runner, self.feed, hooks, plan=plan, load=load)
+        self.configuration.prepare.append(self._get_ready)
         self._rows = Rows(runner)
-        self._orders = Orders(runner, self._rows, Settling(runner))
+        self._orders = Orders(runner, self._rows, Settling(runner), self.access)
         self._logs = Logs(runner)
         self._meter = Meter(runner)
 
@@ -79,17 +84,44 @@ class Control:
         self.feed.close()
         self._logs.close()
 
+    @property
+    def settings(self) -> ControlSettings:
+        """What is configured about who may ask."""
+        return self.access.settings
+
+    @property
+    def blocking(self) -> Blocking:
+        """How to run a job that may block."""
+        return self._runner.system.blocking
+
+    async def _get_ready(self, settings: ControlSettings) -> Callable[[], None]:
+        """Return what goes over to other settings of who may ask."""
+
+        def go_over() -> None:
+            self.access.settings = settings
+            self.identities.use(settings)
+
+        return go_over
+
+    def admit(self, caller: Caller) -> None:
+        """Return if *caller* may ask anything at all.
+
+        Raises:
+            Forbidden
+        """
+        self.access.view(caller).admit()
+
     # --- components
 
     def list(self, selector: Selector, caller: Caller) -> Sequence[Match]:
         """Return key and description of everything that *selector* matches."""
-        caller.need("list", "list components")
-        return self._rows.select(selector)
+        return self._rows.select(selector, self._looking(caller, "list components"))
 
     def count(self, caller: Caller) -> int:
         """Return how many entities a list of everything has."""
-        caller.need("list", "list components")
-        return len(self._runner.engine.world.states)
+        view = self._looking(caller, "list components")
+        states = self._runner.engine.world.states
+        return sum(view.sees(key) for key in states) if view.hidden else len(states)
 
     def describe(self, tag: str, caller: Caller) -> Match:
         """Return the component (or, as `TAG#N`, the connection) of that name.
@@ -97,15 +129,15 @@ class Control:
         Raises:
             NotFound: there is none.
         """
-        caller.need("list", f"describe {tag!r}")
-        if tag not in self._runner.engine.world.states:
+        view = self._looking(caller, f"describe {tag!r}")
+        if tag not in self._runner.engine.world.states or not view.sees(tag):
             raise NotFound(tag)
-        return tag, self._rows.row(tag)
+        return tag, self._rows.row(tag, view)
 
     async def usage(self, keys: Sequence[Key], caller: Caller) -> dict[Key, Usage]:
         """Return the processor and memory use of those of *keys* that have processes."""
-        caller.need("list", "measure components")
-        usage = await self._meter.measure(keys)
+        view = self._looking(caller, "measure components")
+        usage = await self._meter.measure([key for key in keys if view.sees(key)])
         self._meter.forget(self._runner.engine.world.states)
         return usage
 
@@ -115,12 +147,12 @@ class Control:
         Raises:
             NotFound: there is nothing of that tag.
         """
-        caller.need("list", f"ask for {tag!r}")
+        view = self._looking(caller, f"ask for {tag!r}")
         world = self._runner.engine.world
-        keys = [key for key in keys_of_tag(world, tag) if key not in world.links]
+        keys = [key for key in keys_of_tag(world, tag, view) if "#" not in key]
         if not keys:
             raise NotFound(tag)
-        rows = [self._rows.row(key) for key in keys]
+        rows = [self._rows.row(key, view) for key in keys]
         down = [row for row in rows if row.status not in (Status.RUNNING, Status.LISTENER)]
         waits = [row.wakeup_time for row in down if row.wakeup_time is not UNSET]
         return Alive(not down, max(1, ceil(max(waits))) if waits else None)
@@ -131,11 +163,12 @@ class Control:
         Raises:
             NotFound: there is no component of that tag.
         """
-        caller.need("list", f"explain {tag!r}")
-        key = self._one_key(tag)
-        drift = await self.configuration.drift()
-        # It may have been forgotten while the files were looked at.
-        return explain(self._runner, self._one_key(key), drift)
+        view = self._looking(caller, f"explain {tag!r}")
+        key = self._one_key(tag, view)
+        drift = await self.configuration.drift(view)
+        # It may have been forgotten while the files were looked at, or hidden.
+        view = self._looking(caller, f"explain {tag!r}")
+        return explain(self._runner, self._one_key(key, view), drift, view)
 
     # --- orders
 
@@ -148,7 +181,8 @@ class Control:
             Forbidden, ShuttingDown, NotRunning, PlanChanged, NotSettled
         """
         outcome = await self._orders.give(request, caller)
-        if request.action == "restart" and outcome.tags and await self.configuration.drift():
+        view = self.access.view(caller)
+        if request.action == "restart" and outcome.tags and await self.configuration.drift(view):
             return Outcome(
                 action=outcome.action,
                 tags=outcome.tags,
@@ -165,8 +199,9 @@ class Control:
         Raises:
             NotFound: there is no such component, nor a template of that name.
         """
-        caller.need("admin", f"{request.action} {tag!r}")
-        if not keys_of_tag(self._runner.engine.world, tag):
+        view = self.access.view(caller)
+        view.order(f"{request.action} {tag!r}")
+        if not keys_of_tag(self._runner.engine.world, tag, view):
             raise NotFound(tag)
         return await self.order(request, caller)
 
@@ -176,8 +211,7 @@ class Control:
         self, tag: str, stream: StreamName | None, most: int, caller: Caller
     ) -> Sequence[Line]:
         """Return the last lines that *tag* has written."""
-        caller.need("admin", f"read the output of {tag!r}")
-        return self._logs.tail(self._one_key(tag), stream, most)
+        return self._logs.tail(self._readable(tag, caller), stream, most)
 
     def log_follow(
         self,
@@ -188,24 +222,23 @@ class Control:
         caller: Caller,
     ) -> LogReader:
         """Return a reader of what *tag* has written last and writes from now on."""
-        caller.need("admin", f"read the output of {tag!r}")
-        return self._logs.follow(self._one_key(tag), stream, backlog, seen)
+        return self._logs.follow(self._readable(tag, caller), stream, backlog, seen)
 
     def events(self, since: int | None, caller: Caller) -> Cursor:
         """Return a reader of the events after number *since* (see `Feed.cursor`)."""
-        caller.need("list", "read events")
-        return self.feed.cursor(since)
+        self._looking(caller, "read events")
+        return self.feed.cursor(since, lambda: self.access.view(caller))
 
     # --- the configuration
 
     def files(self, caller: Caller) -> tuple[SourceFile, ...]:
         """Return the files that a reload reads."""
-        caller.need("admin", "list the configuration files")
+        self._administering(caller, "list the configuration files")
         return self.configuration.files
 
     def add_file(self, source: SourceFile, caller: Caller) -> None:
         """Add a file to that list."""
-        caller.need("admin", "change the list of configuration files")
+        self._administering(caller, "change the list of configuration files")
         self.configuration.add(source)
 
     def remove_files(self, names: Sequence[str] | Literal[True], caller: Caller) -> None:
@@ -214,7 +247,7 @@ class Control:
         Raises:
             NotFound: one of them is not on it; then all stay.
         """
-        caller.need("admin", "change the list of configuration files")
+        self._administering(caller, "change the list of configuration files")
         if names is True:
             self.configuration.clear()
         else:
@@ -222,8 +255,8 @@ class Control:
 
     async def plan_preview(self, caller: Caller) -> Reloaded:
         """Return what a reload would change."""
-        caller.need("admin", "read the configuration")
-        return await self.configuration.preview()
+        view = self._administering(caller, "read the configuration")
+        return await self.configuration.preview(view)
 
     async def reload(
         self, caller: Caller, *, max_restarts: int | None = None, dry_run: bool = False
@@ -233,24 +266,31 @@ class Control:
         Raises:
             ConfigRejected, TooManyRestarts, ShuttingDown
         """
-        caller.need("admin", "reload the configuration")
-        return await self.configuration.reload(caller, max_restarts=max_restarts, dry_run=dry_run)
+        view = self._administering(caller, "reload the configuration")
+        return await self.configuration.reload(
+            caller, view, max_restarts=max_restarts, dry_run=dry_run
+        )
 
     # --- the instance
 
     def about(self, caller: Caller) -> About:
         """Return the facts about this process."""
-        caller.need("list", "ask for the instance")
+        self.admit(caller)
         return self._about
 
     def longest_hold(self, caller: Caller) -> Hold:
         """Return for how long the event loop was held at most since the start, and by whom."""
-        caller.need("list", "ask for the instance")
+        self.admit(caller)
         return self._hooks.longest_hold()
+
+    def logins(self, caller: Caller) -> Counts:
+        """Return how many have logged in since the start, and how many have tried in vain."""
+        self.admit(caller)
+        return self.identities.counts
 
     async def shutdown(self, caller: Caller) -> None:
         """Bring everything down in order and end. Asked twice is asked once."""
-        caller.need("admin", "shut piesd down")
+        self._administering(caller, "shut piesd down")
         self._runner.post(Shutdown(caller.name, 0))
         await self._runner.handled()
 
@@ -260,7 +300,7 @@ class Control:
         Raises:
             ShuttingDown: it is going down already, to stay down.
         """
-        caller.need("admin", "restart piesd")
+        self._administering(caller, "restart piesd")
         if self._runner.engine.stage in GOING_DOWN:
             raise ShuttingDown("cannot restart piesd: it is shutting down")
         self._hooks.reexec()
@@ -269,16 +309,40 @@ class Control:
 
     # --- inside
 
-    def _one_key(self, tag: str) -> Key:
+    def _looking(self, caller: Caller, what: str) -> View:
+        view = self.access.view(caller)
+        view.look(what)
+        return view
+
+    def _administering(self, caller: Caller, what: str) -> View:
+        view = self.access.view(caller)
+        view.administer(what)
+        return view
+
+    def _readable(self, tag: str, caller: Caller) -> Key:
+        """Return the key of the one component that *tag* names and whose output may be read.
+
+        Output may hold anything, so it is for those whom the component obeys.
+
+        Raises:
+            Forbidden, NotFound, BadRequest
+        """
+        view = self.access.view(caller)
+        view.order(f"read the output of {tag!r}")
+        key = self._one_key(tag, view)
+        view.command([key], "read the output of")
+        return key
+
+    def _one_key(self, tag: str, view: View) -> Key:
         """Return the key of the one component that *tag* names.
 
         Raises:
             NotFound, BadRequest: none, or several instances of a template.
         """
         world = self._runner.engine.world
-        if tag in world.states:
+        if tag in world.states and view.sees(tag):
             return tag
-        instances = keys_of_tag(world, tag)
+        instances = [key for key in keys_of_tag(world, tag, view) if "#" not in key]
         if not instances:
             raise NotFound(tag)
         if len(instances) == 1:

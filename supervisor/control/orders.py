@@ -19,6 +19,7 @@ from supervisor.model.events import Action, Order
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from supervisor.control.access import Access
     from supervisor.control.identity import Caller
     from supervisor.runtime.runner import Runner
     from supervisor.selectors import Selector
@@ -62,8 +63,9 @@ class Outcome(Struct, frozen=True, kw_only=True):
 class Orders:
     """Gives orders to the engine. What is posted stays posted, whoever stops waiting for it."""
 
-    def __init__(self, runner: Runner, rows: Rows, settling: Settling) -> None:
+    def __init__(self, runner: Runner, rows: Rows, settling: Settling, access: Access) -> None:
         self._runner, self._rows, self._settling = runner, rows, settling
+        self._access = access
 
     async def give(self, request: Request, caller: Caller) -> Outcome:
         """Do, or rehearse, what *request* says.
@@ -71,11 +73,13 @@ class Orders:
         Raises:
             Forbidden, ShuttingDown, NotRunning, PlanChanged, NotSettled
         """
-        caller.need("admin", f"{request.action} components")
+        self._access.view(caller).order(f"{request.action} components")
         # What was posted before is to be seen by the selector.
         await self._runner.handled()
         self._check_stage(request.action)
-        matches = self._rows.select(request.selector)
+        view = self._access.view(caller)
+        matches = self._rows.select(request.selector, view)
+        view.command([key for key, _ in matches], request.action)
         order = self._order(request, matches, caller)
         tags, token = tags_of(matches), self._token(order)
         if request.if_match not in (None, "*", token):
@@ -83,7 +87,8 @@ class Orders:
         if request.dry_run:
             # A rehearsal of a thousand takes a while, and works on a copy.
             double, now = self._runner.engine.copy(), trio.current_time()
-            plan = await self._runner.system.blocking(rehearse, double, order, now)
+            steps = await self._runner.system.blocking(rehearse, double, order, now)
+            plan = tuple(step for step in steps if view.sees(step.tag))
             return Outcome(action=order.action, tags=tags, plan=plan, token=token)
         generations = self._generations(order)
         # From the choice of the keys to here nothing was awaited, so they are what was matched.
@@ -91,7 +96,7 @@ class Orders:
         await self._runner.handled()
         if request.wait is not None:
             seconds = min(request.wait, MAX_WAIT)
-            await self._settling.wait(order.action, generations, seconds)
+            await self._settling.wait(order.action, generations, seconds, view)
         return Outcome(action=order.action, tags=tags, settled=request.wait is not None)
 
     def _check_stage(self, action: Action) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -20,15 +20,19 @@ from supervisor.model.errors import (
     TooManyRestarts,
 )
 from supervisor.model.events import Apply
-from supervisor.model.settings import SourceFile
+from supervisor.model.settings import ControlSettings, SourceFile
 
 if TYPE_CHECKING:
     from supervisor.control.about import Hooks
+    from supervisor.control.access import View
     from supervisor.control.feed import Feed
     from supervisor.control.identity import Caller
     from supervisor.runtime.runner import Runner
 
 Load = Callable[[Sequence[SourceFile]], Plan]
+
+Prepare = Callable[[ControlSettings], Awaitable[Callable[[], None]]]
+"""Gets ready for other settings and returns what goes over to them; what it raises refuses them."""
 
 _WORDS = {
     "restart": "to restart",
@@ -38,6 +42,8 @@ _WORDS = {
 }
 _KEY_NAMES = {"sockets": "socket"}
 _LIVE_SETTINGS = frozenset({"shutdown_timeout"})
+_AT_ONCE = frozenset({"acl", "admin_acl", "user_acl", "providers", "realm", "tls", "anonymous"})
+"""Settings of the control interface that hold for the next request after a reload."""
 
 
 class Reloaded(Struct, frozen=True, kw_only=True):
@@ -69,6 +75,8 @@ class Configuration:
     def __init__(self, runner: Runner, feed: Feed, hooks: Hooks, *, plan: Plan, load: Load) -> None:
         self._runner, self._feed, self._hooks = runner, feed, hooks
         self._load = load
+        self.prepare: list[Prepare] = []
+        """Who has to be asked, and then told, when the settings of control change."""
         self.plan = plan
         self.files = plan.files
         self._signatures: Signatures = sign(plan_files(plan))
@@ -102,18 +110,38 @@ class Configuration:
 
     # --- what differs
 
-    async def preview(self) -> Reloaded:
-        """Return what a reload would do now.
+    async def preview(self, view: View) -> Reloaded:
+        """Return what a reload would do now, as far as *view* shows it.
 
         Raises:
             ConfigRejected
         """
         plan, _ = await self._read()
-        return self._compare(plan)
+        return self._as_seen(self._compare(plan), plan, view)
 
-    async def drift(self) -> tuple[str, ...]:
-        """Return the files that have changed since the configuration was read."""
-        return await self._runner.system.blocking(drifted, self._signatures)
+    async def drift(self, view: View) -> tuple[str, ...]:
+        """Return the files that have changed since the configuration was read.
+
+        Files that only tell of components that *view* does not show are left out.
+        """
+        shown = {source.file for source in self.plan.files}
+        shown.update(each.source.file for each in self.plan.components if view.sees(each.tag))
+        files = await self._runner.system.blocking(drifted, self._signatures)
+        return tuple(file for file in files if file in shown)
+
+    def _as_seen(self, reloaded: Reloaded, plan: Plan, view: View) -> Reloaded:
+        """Return *reloaded* without what *view* does not show, be it there now or in *plan*."""
+        unseen = {each.tag for each in plan.components if not view.would_see(each)} | view.hidden
+        if not unseen:
+            return reloaded
+        changes = tuple(
+            structs.replace(
+                change, dependents=tuple(tag for tag in change.dependents if tag not in unseen)
+            )
+            for change in reloaded.changes
+            if change.tag not in unseen
+        )
+        return structs.replace(reloaded, changes=changes)
 
     def _compare(self, plan: Plan) -> Reloaded:
         world = self._runner.engine.world
@@ -130,12 +158,19 @@ class Configuration:
             notes.append(
                 f"{', '.join(settings)}: these take effect when piesd itself is executed anew"
             )
+        if at_once := _differing(self.plan.control, plan.control, _AT_ONCE):
+            notes.append(f"{', '.join(map(_control_key, at_once))}: for the next request")
         return Reloaded(changes=changes, applied=False, notes=tuple(notes))
 
     # --- the reload
 
     async def reload(
-        self, caller: Caller, *, max_restarts: int | None = None, dry_run: bool = False
+        self,
+        caller: Caller,
+        view: View,
+        *,
+        max_restarts: int | None = None,
+        dry_run: bool = False,
     ) -> Reloaded:
         """Read the files, check them, and go over to what they say; or change nothing.
 
@@ -145,15 +180,16 @@ class Configuration:
             ConfigRejected, TooManyRestarts, ShuttingDown
         """
         if dry_run:
-            reloaded = await self.preview()
+            plan, _ = await self._read()
+            reloaded = self._compare(plan)
             _check_restarts(reloaded.changes, max_restarts)
-            return reloaded
+            return self._as_seen(reloaded, plan, view)
         # Shielded, because a dropped connection must not cut a reload in two. It ends: reading
         # files is awaited to its end anyway, and those before us in the queue do the same.
         with trio.CancelScope(shield=True):
             async with self._turn:
                 reloaded = await self._announced(caller, max_restarts)
-        return reloaded
+        return self._as_seen(reloaded, self.plan, view)
 
     async def _announced(self, caller: Caller, max_restarts: int | None) -> Reloaded:
         self._hooks.reloading()
@@ -167,6 +203,7 @@ class Configuration:
 
     async def _reload(self, caller: Caller, max_restarts: int | None) -> Reloaded:
         plan, signatures = await self._read()
+        go_over = [await prepare(plan.control) for prepare in self.prepare]
         await self._runner.handled()
         if self._runner.engine.stage in GOING_DOWN:
             raise ShuttingDown("cannot reload: piesd is shutting down")
@@ -181,6 +218,8 @@ class Configuration:
         )
         self._runner.post(apply)
         self.plan, self._signatures = plan, signatures
+        for step in go_over:
+            step()
         await self._runner.handled()
         reloaded = structs.replace(reloaded, applied=True)
         text = f"the configuration was reloaded by {caller.name}: {reloaded.message}"
@@ -227,12 +266,18 @@ def _changed_settings(old: Plan, new: Plan) -> list[str]:
             ("control", old.control, new.control),
         )
         for name in _differing(before, after)
+        if name not in _LIVE_SETTINGS and not (table == "control" and name in _AT_ONCE)
     ]
 
 
-def _differing(before: Any, after: Any) -> list[str]:
+def _control_key(name: str) -> str:
+    key = "identity-provider" if name == "providers" else name.replace("_", "-")
+    return f"[control] {key}"
+
+
+def _differing(before: Any, after: Any, among: Collection[str] | None = None) -> list[str]:
     return [
         name
         for name in before.__struct_fields__
-        if name not in _LIVE_SETTINGS and getattr(before, name) != getattr(after, name)
+        if (among is None or name in among) and getattr(before, name) != getattr(after, name)
     ]

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 import trio
 
 from supervisor.engine.engine import is_settled
-from supervisor.engine.gates import blocked_by, dependents_live
+from supervisor.engine.gates import blocked_by, dependents_live, not_ready
 from supervisor.model.errors import NotSettled, ShuttingDown
 from supervisor.model.state import Phase, Stage
 
 if TYPE_CHECKING:
+    from supervisor.control.access import View
     from supervisor.engine.world import World
     from supervisor.model.component import Key
     from supervisor.model.effects import Note
@@ -43,13 +44,16 @@ class Settling:
         self._waits: set[_Wait] = set()
         runner.observe(self._observed)
 
-    async def wait(self, action: Action, generations: Mapping[Key, int], seconds: float) -> None:
+    async def wait(
+        self, action: Action, generations: Mapping[Key, int], seconds: float, view: View
+    ) -> None:
         """Return when every key has settled.
 
         Args:
             action: what was ordered.
             generations: the generation of each key when it was ordered.
             seconds: how long at most.
+            view: of the one who waits, and is told why it was in vain.
 
         Raises:
             NotSettled: the time was up; it names what has not settled, and why.
@@ -67,7 +71,7 @@ class Settling:
         if wait.hopeless:
             raise ShuttingDown(f"cannot wait for the {action}: piesd is shutting down")
         if wait.pending:
-            raise self._not_settled(wait.pending, seconds)
+            raise self._not_settled(wait.pending, seconds, view)
 
     def _observed(self, _: int, changed: frozenset[Key], notes: Sequence[Note]) -> None:
         for wait in self._waits:
@@ -85,17 +89,20 @@ class Settling:
         if wait.hopeless or not wait.pending:
             wait.over.set()
 
-    def _not_settled(self, keys: Mapping[Key, int], seconds: float) -> NotSettled:
+    def _not_settled(self, keys: Mapping[Key, int], seconds: float, view: View) -> NotSettled:
         world = self._runner.engine.world
         tags = list(dict.fromkeys(key.partition("#")[0] for key in keys))
-        reasons = [f"{key}: {why_not_settled(world, key)}" for key in list(keys)[:_NAMED]]
+        reasons = [f"{key}: {why_not_settled(world, key, view)}" for key in list(keys)[:_NAMED]]
         if len(keys) > _NAMED:
             reasons.append(f"and {len(keys) - _NAMED} more")
         return NotSettled(tags, seconds, reasons)
 
 
-def why_not_settled(world: World, key: Key) -> str:
-    """Return in a few words what *key* waits for."""
+def why_not_settled(world: World, key: Key, view: View) -> str:
+    """Return in a few words what *key* waits for, as far as *view* shows it."""
     state = world.states[key]
-    block = dependents_live(world, key) if state.phase in _UP else blocked_by(world, key)
-    return block.message if block else f"it is {state.phase}"
+    if state.phase in _UP:
+        block = dependents_live(world, key) or not_ready(world, key)
+    else:
+        block = blocked_by(world, key)
+    return view.message(block) if block else f"it is {state.phase}"

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 import trio
 from msgspec import UNSET, Struct, UnsetType
 
-from supervisor.engine.describe import describe, why
+from supervisor.engine.describe import describe, view_block
+from supervisor.engine.gates import GATES, Gate
 from supervisor.model.state import Phase
 
 if TYPE_CHECKING:
+    from supervisor.control.access import View
     from supervisor.model.component import Key
     from supervisor.model.description import BlockView, Description, ExitView
     from supervisor.runtime.runner import Runner
@@ -51,18 +53,17 @@ class Why(Struct, frozen=True, kw_only=True, rename="kebab"):
     """Configuration files that have changed since they were read."""
 
 
-def explain(runner: Runner, key: Key, drift: tuple[str, ...]) -> Why:
-    """Return why *key* is as it is now."""
+def explain(runner: Runner, key: Key, drift: tuple[str, ...], view: View) -> Why:
+    """Return why *key* is as it is now, as far as *view* shows it."""
     world = runner.engine.world
-    now, wall = trio.current_time(), runner.system.wall()
-    row = describe(world, key, now, wall)
+    row = view.row(key, describe(world, key, trio.current_time(), runner.system.wall()))
     return Why(
         tag=row.tag,
         status=row.status,
         summary=_summary(row, world.states[key].phase),
         wanted=row.wanted,
         blocked_by=row.blocked_by,
-        gates=tuple(_gate(name, block) for name, block in why(world, key, now, wall)),
+        gates=tuple(_gate(runner, gate, key, view) for gate in GATES),
         prerequisites=tuple(_neighbour(runner, tag) for tag in row.prerequisites),
         last_exit=row.last_exit,
         failures=row.failures,
@@ -71,11 +72,14 @@ def explain(runner: Runner, key: Key, drift: tuple[str, ...]) -> Why:
     )
 
 
-def _gate(name: str, block: BlockView | None) -> GateView:
+def _gate(runner: Runner, gate: Gate, key: Key, view: View) -> GateView:
+    name = gate.__name__.replace("_", "-")
+    block = gate(runner.engine.world, key)
     if block is None:
         return GateView(gate=name, open=True)
+    shown = view.block(block, view_block(block, trio.current_time(), runner.system.wall()))
     return GateView(
-        gate=name, open=False, type=block.type, message=block.message, until=block.until
+        gate=name, open=False, type=shown.type, message=shown.message, until=shown.until
     )
 
 
@@ -90,7 +94,8 @@ def _neighbour(runner: Runner, tag: str) -> NeighbourView:
 def _summary(row: Description, phase: Phase) -> str:
     tag, since = row.tag, f"since {row.started_at}"
     if phase is Phase.RUNNING:
-        return f"{tag} is running (PID {row.pid}, {since})"
+        running = f"{tag} is running (PID {row.pid}, {since})"
+        return f"{running}; {row.blocked_by.message}" if row.blocked_by else running
     if phase is Phase.LISTENING:
         return f"{tag} is listening on {row.url} ({since})"
     if phase is Phase.STARTING:

@@ -9,9 +9,9 @@ from signal import Signals
 from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
-from supervisor.engine.gates import GATES, blocked_by
+from supervisor.engine.gates import GATES, blocked_by, not_ready
 from supervisor.engine.graph import Graph
-from supervisor.engine.world import World
+from supervisor.engine.world import Command, Connection, World
 from supervisor.model.component import Component, Key, Output
 from supervisor.model.description import BlockView, Description, ExitView
 from supervisor.model.state import Block, Exit, Phase, State, Status
@@ -47,13 +47,14 @@ def describe(world: World, key: Key, now: float, wall: float) -> Description:
     """
     spec, state = world.specs[key], world.states[key]
     link = world.links.get(key)
-    tag = link.listener if link else key
+    tag = link.owner if link else key
     phase = state.phase
     up = phase in (Phase.RUNNING, Phase.LISTENING)
-    block = None if up else blocked_by(world, key)
+    block = not_ready(world, key) if up else blocked_by(world, key)
     return Description(
         tag=tag,
-        mode="inetd" if link else spec.mode.value,
+        type="command" if isinstance(link, Command) else "component",
+        mode="inetd" if isinstance(link, Connection) else spec.mode.value,
         status=_STATUS[phase].value,
         active=state.wanted,
         pid=UNSET if state.pid is None else state.pid,
@@ -62,14 +63,14 @@ def describe(world: World, key: Key, now: float, wall: float) -> Description:
         argv=spec.argv,
         command=spec.command,
         blocked_by=view_block(block, now, wall) if block else None,
-        ready=up,
+        ready=state.ready,
         uptime=round(now - state.since, 3) if up else None,
         started_at=rfc3339(state.started_at) if up and state.started_at is not None else None,
         restarts=state.restarts,
         failures=state.failures,
         last_exit=_view_exit(state.last_exit) if state.last_exit else None,
         prerequisites=spec.prerequisites,
-        dependents=tuple(world.graph.dependents.get(tag, ())),
+        dependents=_dependents(world, key),
         labels=spec.labels,
         source=spec.source,
         user=spec.user,
@@ -81,7 +82,7 @@ def describe(world: World, key: Key, now: float, wall: float) -> Description:
         wanted=state.wanted,
         waits_for=_waits_for(state),
         connections=len(world.connections.get(key, ())) if spec.socket else UNSET,
-        peer=link.peer if link else UNSET,
+        peer=link.peer if isinstance(link, Connection) else UNSET,
         wish=_wish(state),
     )
 
@@ -136,17 +137,31 @@ def why(world: World, key: Key, now: float, wall: float) -> list[tuple[str, Bloc
 
 
 def summary(world: World) -> str:
-    """Return in a few words how things are: `9 of 10 up, 1 sleeping`."""
-    phases = [state.phase for state in world.states.values()]
-    up = sum(phase in (Phase.RUNNING, Phase.LISTENING) for phase in phases)
-    asleep = phases.count(Phase.SLEEPING)
-    return f"{up} of {len(phases)} up" + (f", {asleep} sleeping" if asleep else "")
+    """Return in a few words how things are: `8 of 10 up, 1 not ready, 1 sleeping`."""
+    states = [
+        state
+        for key, state in world.states.items()
+        if not isinstance(world.links.get(key), Command)
+    ]
+    up = sum(state.phase in (Phase.RUNNING, Phase.LISTENING) for state in states)
+    ready = sum(state.ready for state in states)
+    asleep = sum(state.phase is Phase.SLEEPING for state in states)
+    words = f"{ready} of {len(states)} up"
+    words += f", {up - ready} not ready" if up > ready else ""
+    return words + (f", {asleep} sleeping" if asleep else "")
 
 
 def view_block(block: Block, now: float, wall: float) -> BlockView:
     """Return *block* with its monotonic time as a date."""
     until = None if block.until is None else rfc3339(wall + block.until - now)
     return BlockView(type=block.type, message=block.message, until=until)
+
+
+def _dependents(world: World, key: Key) -> tuple[str, ...]:
+    link = world.links.get(key)
+    if isinstance(link, Command):
+        return ()
+    return tuple(world.graph.dependents.get(link.owner if link else key, ()))
 
 
 def _view_exit(last: Exit) -> ExitView:

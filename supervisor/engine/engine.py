@@ -3,37 +3,32 @@
 from __future__ import annotations
 
 import heapq
+from collections.abc import Mapping
 from copy import copy
 from typing import assert_never
 
 from msgspec.structs import replace
 
+from supervisor.engine.actions import Actions, own_end
+from supervisor.engine.core import Core
 from supervisor.engine.gates import blocked_by
-from supervisor.engine.machine import step
-from supervisor.engine.notes import note_for
-from supervisor.engine.plan import difference
-from supervisor.engine.world import Link, World
+from supervisor.engine.plan import changed_fields, difference, needs_new_child
+from supervisor.engine.shutdown import Ending
+from supervisor.engine.world import Command, Connection, World
 from supervisor.model.component import Component, Key, Mode, Tag
 from supervisor.model.effects import (
     CloseConnection,
     Effect,
-    End,
-    Forget,
-    Level,
     Listen,
-    Note,
     Retune,
-    Spawn,
     Unlisten,
 )
-from supervisor.model.errors import IllegalEvent
 from supervisor.model.events import (
     Accepted,
     Action,
     Apply,
     Boot,
     ComponentEvent,
-    DeadlineReached,
     EngineEvent,
     Exited,
     Happened,
@@ -44,21 +39,17 @@ from supervisor.model.events import (
     Remove,
     Reset,
     Restart,
+    RunCommand,
     SendSignal,
     Shutdown,
     SpawnFailed,
     Start,
     Stop,
+    Tested,
     TimePassed,
     TreeChanged,
 )
 from supervisor.model.state import Phase, Stage, State
-
-LAST_GRACE = 1.0
-"""Seconds a shutdown component gets between its signal and its SIGKILL, at the very end."""
-
-GIVE_UP = 5.0
-"""Seconds after the end of a stage's budget when even what SIGKILL did not end is left behind."""
 
 _REQUESTS: dict[Action, type[Start | Stop | Restart]] = {
     "start": Start,
@@ -75,26 +66,36 @@ class Engine:
     the latest event changed (or whose reason for waiting it changed).
     """
 
-    def __init__(self, *, shutdown_timeout: float = 5.0) -> None:
-        self.world = World()
+    def __init__(
+        self, *, shutdown_timeout: float = 5.0, command_environment: Mapping[str, str] | None = None
+    ) -> None:
+        """Begin with nothing configured.
+
+        Args:
+            shutdown_timeout: seconds for each of the two stages of the shutdown.
+            command_environment: variables for the commands of exit actions.
+        """
         self.revision = 0
         self.changed: frozenset[Key] = frozenset()
-        self._shutdown_timeout = shutdown_timeout
-        self._stage_ends: float | None = None
-        """When the present stage of the shutdown has used up its budget."""
-        self._give_up = False
-        self._hurried = False
-        self._code = 0
-        self._effects: list[Effect] = []
-        self._now = 0.0
+        self._core = Core()
+        self._ending = Ending(self._core, shutdown_timeout)
+        self._actions = Actions(self._core, self._ending, command_environment or {})
 
     def copy(self) -> Engine:
         """Return an engine that goes on from the same states and shares nothing that changes."""
         double = copy(self)
-        double.world = self.world.copy()
+        core = self._core.copy()
+        ending = self._ending.copy(core)
+        double._core, double._ending = core, ending  # noqa: SLF001 - It is one of us.
+        double._actions = self._actions.copy(core, ending)  # noqa: SLF001 - It is one of us.
         return double
 
     # --- questions
+
+    @property
+    def world(self) -> World:
+        """All entities, to be looked at."""
+        return self._core.world
 
     @property
     def stage(self) -> Stage:
@@ -103,7 +104,7 @@ class Engine:
 
     def next_deadline(self) -> float | None:
         """Return the monotonic time at which `TimePassed` is due, or None."""
-        times = [self.world.deadline(), self._stage_ends]
+        times = [self.world.deadline(), self._ending.due]
         return min((time for time in times if time is not None), default=None)
 
     # --- events
@@ -114,113 +115,79 @@ class Engine:
         A component event that is illegal (a bug of ours) becomes a `Note` of level error and
         changes nothing. *now* is monotonic seconds.
         """
-        self._now, self._effects = now, []
-        self.world.changed.clear()
+        core = self._core
+        core.begin(now)
         match event:
             case Happened(key, happened):
                 if key in self.world.states:
-                    self._tell(key, happened)
+                    self._happened(key, happened)
             case Order():
                 self._order(event)
-            case Boot(at):
-                self._boot(at)
+            case Boot():
+                self._boot()
             case Apply():
                 self._apply(event)
             case Accepted():
                 self._accept(event)
+            case RunCommand():
+                self._actions.run_command(event)
             case Shutdown(by, code):
-                self._shut_down(by, code)
+                self._ending.begin(by, code)
             case Hurry():
-                self._hurry()
+                self._ending.hurry()
             case TimePassed():
-                self._time_passed()
+                core.tell_deadlines()
+                self._ending.look_at_the_time()
             case _:
                 assert_never(event)
         self._settle()
         self._close_before_opening()
         self.changed = frozenset(self.world.changed)
         self.revision += bool(self.changed)
-        return self._effects
+        return core.effects
 
     def _close_before_opening(self) -> None:
         """Put listeners that open last: one that closes may free the address that they need."""
-        closed = {effect.key for effect in self._effects if isinstance(effect, Unlisten)}
+        closed = {effect.key for effect in self._core.effects if isinstance(effect, Unlisten)}
         if closed:
-            self._effects.sort(
+            self._core.effects.sort(
                 key=lambda effect: isinstance(effect, Listen) and effect.key not in closed
             )
 
-    def _tell(self, key: Key, event: ComponentEvent) -> None:
-        """Let one component's machine take *event*, and collect what follows."""
-        world = self.world
-        old, spec = world.states[key], world.specs[key]
-        try:
-            new, effects = step(key, spec, old, event, self._now)
-        except IllegalEvent as bug:
-            self._note(key, "bug", "error", str(bug))
-            return
-        link = world.links.get(key)
-        if link is not None:
-            effects = tuple(
-                replace(effect, connection=link.connection) if isinstance(effect, Spawn) else effect
-                for effect in effects
-            )
-        self._effects.extend(effects)
-        world.put(key, new)
-        note = note_for(key, spec, old, new, event, self._now)
-        if note is not None:
-            self._effects.append(note)
+    def _happened(self, key: Key, event: ComponentEvent) -> None:
+        """Take a fact, and do what the end of a component sets off."""
+        if isinstance(event, Tested) and event.generation == self.world.states[key].generation:
+            self._look_again(key)
+        end = own_end(self.world, key, event)
+        if end is not None:
+            self._actions.prepare(key, end)
+        self._core.tell(key, event)
         if isinstance(event, _ENDS):
-            self._judge(key, spec, new)
-        # A connection is served once: what waits after a child has had it will have no other.
-        served = link is not None and (new.phase is not Phase.WAITING or new.generation > 0)
-        if not new.live and (new.removed or served):
-            self._forget(key)
+            self._ending.judge(key)
+        if end is not None:
+            self._actions.carry_out(end)
 
-    def _judge(self, key: Key, spec: Component, state: State) -> None:
-        """Act where the end of this component is the end of piesd."""
-        over = state.phase is Phase.FINISHED or (state.phase is Phase.SLEEPING and state.throttled)
-        if not over or self.stage not in (Stage.STARTUP, Stage.NORMAL):
-            return
-        failed = state.last_exit is None or not state.last_exit.ok
-        code = state.last_exit.status_code if state.last_exit else 1
-        if spec.essential:
-            self._shut_down(f"the end of {key}, which is essential", code)
-        elif spec.required and spec.mode is Mode.STARTUP and failed and self.stage is Stage.STARTUP:
-            self._shut_down(f"the failure of {key}, which is required", code)
+    def _look_again(self, key: Key) -> None:
+        """Give up a start that a reload has overtaken while its condition was asked.
 
-    def _note(self, key: Key | None, kind: str, level: Level, text: str) -> None:
-        self._effects.append(Note(key, kind, level, text))
-
-    def _forget(self, key: Key) -> None:
-        """Forget what is down for good; a listener only after its last connection."""
+        There is no child yet, so it may begin anew, when it may, without anybody being harmed.
+        """
         world = self.world
-        if world.connections.get(key):
-            return
-        link = world.links.get(key)
-        world.forget(key)
-        self._effects.append(Forget(key))
-        if link is None:
-            return
-        listener = world.states.get(link.listener)
-        if listener is not None and listener.removed and not listener.live:
-            self._forget(link.listener)
+        state = world.states[key]
+        if state.phase is Phase.STARTING and (
+            world.should_be_down(key) or world.live_dependents.get(key, 0)
+        ):
+            world.put(key, replace(state, renew=True))
 
     # --- requests
 
-    def _boot(self, at: float) -> None:
+    def _boot(self) -> None:
         world = self.world
         world.enter(Stage.STARTUP)
         for tag in list(world.states):
             spec = world.specs[tag]
-            if spec.enabled and spec.mode is not Mode.SHUTDOWN:
-                self._want(tag)
-
-    def _want(self, tag: Tag) -> None:
-        """Make *tag* wanted because the configuration says so: that is nobody's wish."""
-        state = self.world.states[tag]
-        self._tell(tag, Start())
-        self.world.put(tag, replace(self.world.states[tag], wish=state.wish))
+            if world.is_component(tag) and spec.enabled and spec.mode is not Mode.SHUTDOWN:
+                self._core.want(tag)
 
     def _order(self, order: Order) -> None:
         keys = [key for key in order.keys if key in self.world.states]
@@ -229,35 +196,46 @@ class Engine:
                 self._obey(order, key)
 
     def _obey(self, order: Order, key: Key) -> None:
+        tell = self._core.tell
         if order.action == "signal":
             if self.world.states[key].pid is not None:
-                self._tell(key, SendSignal(order.signum))
-        elif order.action == "reset":
-            self._tell(key, Reset())
-        elif key in self.world.links:
-            # A connection cannot be started anew: its client is gone with it.
-            if order.action != "start":
-                self._tell(key, Stop(order.by, order.at))
-        else:
-            if order.action != "stop":
-                self._start_prerequisites(key, order)
-            self._tell(key, _REQUESTS[order.action](order.by, order.at))
+                tell(key, SendSignal(order.signum))
+            return
+        if order.action == "reset":
+            tell(key, Reset())
+            return
+        match self.world.links.get(key):
+            case Connection():
+                # It cannot be started anew: its client is gone with it.
+                if order.action != "start":
+                    tell(key, Stop(order.by, order.at))
+            case Command():
+                # What it was run for has happened; that does not happen again by an order.
+                if order.action == "stop":
+                    tell(key, Stop(order.by, order.at))
+            case None:
+                if order.action != "stop":
+                    self._start_prerequisites(key, order)
+                tell(key, _REQUESTS[order.action](order.by, order.at))
 
     def _start_prerequisites(self, tag: Tag, order: Order) -> None:
         for needed in self.world.graph.all_prerequisites(tag):
             state = self.world.states.get(needed)
-            if state is None or (state.wanted and state.phase is not Phase.SLEEPING):
+            if state is None:
+                continue
+            idle = state.phase is Phase.SLEEPING or bool(state.refused)
+            if state.wanted and not idle:
                 continue
             if state.phase is Phase.FINISHED and self.world.up(needed):
                 continue
-            self._tell(needed, Start(f"{order.by} (needed by {tag})".strip(), order.at))
+            self._core.tell(needed, Start(f"{order.by} (needed by {tag})".strip(), order.at))
 
     def _apply(self, apply: Apply) -> None:
         """Go over to new components: one transition, whatever changed together."""
         world = self.world
-        self._shutdown_timeout = apply.shutdown_timeout
+        self._ending.timeout = apply.shutdown_timeout
         first = world.stage is Stage.NEW
-        old = [world.specs[key] for key in world.ordered() if key not in world.links]
+        old = [world.specs[key] for key in world.ordered() if world.is_component(key)]
         changes = difference(
             [spec for spec in old if not world.states[spec.tag].removed],
             apply.components,
@@ -275,15 +253,17 @@ class Engine:
             before = world.states.get(tag)
             if before is None:
                 world.specs[tag] = spec
-                world.states[tag] = State(since=self._now)
+                world.states[tag] = State(since=self._core.now)
                 world.changed.add(tag)
             else:
                 if before.removed:
                     world.states[tag] = replace(before, removed=False)
                 if world.specs[tag] != spec:
+                    if before.refused and change.action == "live" and _may_differ(world, spec):
+                        wanted.append((tag, Reset()))
                     world.specs[tag] = spec
                     world.changed.add(tag)
-                    self._effects.append(Retune(tag, spec))
+                    self._core.effects.append(Retune(tag, spec))
             if change.action == "start" and not first:
                 wanted.append((tag, Start(by, apply.at)))
             elif change.action == "restart":
@@ -301,7 +281,7 @@ class Engine:
     def _change(self, tag: Tag, event: ComponentEvent) -> None:
         """Tell *tag* what a reload means for it, leaving no wish where nobody wished."""
         wish = self.world.states[tag].wish
-        self._tell(tag, event)
+        self._core.tell(tag, event)
         state = self.world.states.get(tag)
         if state is None or isinstance(event, Remove):
             self.world.rebuild()
@@ -313,105 +293,29 @@ class Engine:
         world, tag = self.world, accepted.tag
         state, spec = world.states.get(tag), world.specs.get(tag)
         if spec is None or state is None or state.phase is not Phase.LISTENING:
-            self._effects.append(CloseConnection(accepted.connection))
+            self._core.effects.append(CloseConnection(accepted.connection))
             return
         busy = len(world.connections.get(tag, ()))
         if spec.max_instances is not None and busy >= spec.max_instances:
-            self._effects.append(CloseConnection(accepted.connection))
+            self._core.effects.append(CloseConnection(accepted.connection))
             text = f"refused a connection from {accepted.peer}: {busy} are served already"
-            self._note(tag, "refused", "warning", text)
+            self._core.note(tag, "refused", "warning", text)
             return
         key = f"{tag}#{accepted.connection}"
+        # Of what the component asks for, this belongs to the listener.
         own = replace(
-            spec, mode=Mode.ONCE, socket=None, essential=False, required=False, max_instances=None
+            spec,
+            mode=Mode.ONCE,
+            socket=None,
+            essential=False,
+            required=False,
+            max_instances=None,
+            start_condition=(),
+            ready=None,
+            health=None,
         )
-        link = Link(tag, accepted.connection, accepted.peer)
-        world.add(key, own, State(wanted=True, phase=Phase.WAITING, since=self._now), link)
-
-    # --- shutdown
-
-    def _shut_down(self, by: str, code: int) -> None:
-        if self.stage in (Stage.STOPPING, Stage.LAST, Stage.ENDED):
-            return
-        self._code = code
-        self._stage_ends = self._now + self._shutdown_timeout
-        self._note(None, "shutdown", "info", f"shutting down{f': {by}' if by else ''}")
-        self.world.enter(Stage.STOPPING)
-        # What is going down already has no more time than what begins to now.
-        for key, state in list(self.world.states.items()):
-            if state.phase is Phase.STOPPING and state.deadline is not None:
-                latest = self._now + self._patience(key, self.world.specs[key])
-                self.world.put(key, replace(state, deadline=min(state.deadline, latest)))
-
-    def _hurry(self) -> None:
-        if self.stage not in (Stage.STOPPING, Stage.LAST):
-            return
-        self._note(None, "hurry", "warning", "killing what is left, as asked")
-        self._kill_the_rest()
-        if not self._give_up:
-            self._stage_over()
-
-    def _kill_the_rest(self) -> None:
-        """Wait for nothing any more, and for no dependent to go first."""
-        self._hurried = True
-        for key, state in list(self.world.states.items()):
-            if state.phase is Phase.STOPPING and state.deadline is not None:
-                self.world.put(key, replace(state, deadline=self._now))
-        self.world.dirty.update(self.world.states)
-        self._tell_deadlines()
-
-    def _patience(self, key: Key, spec: Component) -> float:
-        """Return how long *key* may take to go down.
-
-        At the shutdown the levels share what is left of one budget: what sits on n levels of
-        prerequisites leaves n shares for them.
-        """
-        if self._stage_ends is None:
-            return spec.stop_timeout
-        left = max(self._stage_ends - self._now, 0.0)
-        link = self.world.links.get(key)
-        depth = self.world.graph.depth.get(link.listener if link else key, 0)
-        if self.stage is Stage.LAST:
-            return min(spec.stop_timeout, LAST_GRACE)
-        return min(spec.stop_timeout, left / (depth + 1))
-
-    # --- time
-
-    def _time_passed(self) -> None:
-        self._tell_deadlines()
-        if self._stage_ends is not None and self._stage_ends <= self._now:
-            self._stage_over()
-
-    def _tell_deadlines(self) -> None:
-        for key in self.world.due(self._now):
-            if key in self.world.states:
-                self._tell(key, DeadlineReached())
-
-    def _stage_over(self) -> None:
-        """The budget of this stage of the shutdown is used up."""
-        if self._give_up:
-            self._note(
-                None,
-                "left-behind",
-                "error",
-                "processes that SIGKILL does not end are left behind",
-            )
-            self._finish()
-            return
-        self._give_up = True
-        self._stage_ends = self._now + GIVE_UP
-        if self.stage is Stage.LAST:
-            for key, state in list(self.world.states.items()):
-                if state.live:
-                    self._tell(key, Stop("the end of the shutdown"))
-        elif not self._hurried:
-            self._kill_the_rest()
-
-    def _finish(self) -> None:
-        if self.stage is not Stage.ENDED:
-            self._stage_ends = None
-            self.world.enter(Stage.ENDED)
-            self._effects.append(End(self._code))
+        link = Connection(tag, accepted.connection, accepted.peer)
+        world.add(key, own, State(wanted=True, phase=Phase.WAITING, since=self._core.now), link)
 
     # --- rules
 
@@ -428,7 +332,7 @@ class Engine:
 
     def _settle_dirty(self) -> None:
         world = self.world
-        heap: list[tuple[tuple[int, int], Key]] = []
+        heap: list[tuple[tuple[int, int, int], Key]] = []
         while True:
             if world.dirty:
                 for key in world.dirty:
@@ -448,33 +352,26 @@ class Engine:
         world = self.world
         state = world.states[key]
         if state.phase is Phase.WAITING:
-            if key in world.links and world.should_be_down(key):
-                self._forget(key)
+            if isinstance(world.links.get(key), Connection) and world.should_be_down(key):
+                self._core.forget(key)
             elif blocked_by(world, key) is None:
-                self._tell(key, Release())
+                self._core.tell(key, Release())
             return
         if state.phase not in (Phase.STARTING, Phase.RUNNING, Phase.LISTENING):
             return
         if not world.should_be_down(key):
             return
-        if world.live_dependents.get(key, 0) and not self._hurried:
+        if world.live_dependents.get(key, 0) and not self._ending.hurried:
             return
-        patience = 0.0 if self._hurried else self._patience(key, world.specs[key])
-        self._tell(key, Lower(patience))
+        self._core.tell(key, Lower(self._ending.patience(key)))
 
     def _advance(self) -> bool:
         """Enter the next stage if this one is over; return whether that is so."""
-        world = self.world
         if self.stage is Stage.STARTUP and not self._starting_up():
-            world.enter(Stage.NORMAL)
+            self.world.enter(Stage.NORMAL)
             self._check_required()
             return True
-        if self.stage is Stage.STOPPING and not world.live:
-            return self._begin_last()
-        if self.stage is Stage.LAST and not world.live and not self._last_waiting():
-            self._finish()
-            return False
-        return False
+        return self._ending.advance()
 
     def _starting_up(self) -> bool:
         """Return whether a startup component runs, or could run."""
@@ -490,35 +387,20 @@ class Engine:
             if spec.required and spec.mode is Mode.STARTUP and state.phase is Phase.WAITING:
                 block = blocked_by(self.world, key)
                 why = f" ({block.message})" if block else ""
-                self._shut_down(f"{key}, which is required, could not run{why}", 1)
+                self._ending.begin(f"{key!r}, which is required, could not run{why}", 1)
                 return
 
-    def _begin_last(self) -> bool:
-        """Enter the stage of the shutdown components."""
-        world = self.world
-        self._give_up = self._hurried = False
-        self._stage_ends = self._now + self._shutdown_timeout
-        world.enter(Stage.LAST)
-        for tag in list(world.states):
-            spec = world.specs[tag]
-            if spec.mode is Mode.SHUTDOWN and spec.enabled:
-                self._want(tag)
-        return True
 
-    def _last_waiting(self) -> bool:
-        world = self.world
-        return any(
-            state.phase is Phase.WAITING and blocked_by(world, key) is None
-            for key, state in world.states.items()
-            if world.specs[key].mode is Mode.SHUTDOWN
-        )
+def _may_differ(world: World, spec: Component) -> bool:
+    """Return whether the start condition may say something else with this new *spec*."""
+    return needs_new_child(spec, changed_fields(world.specs[spec.tag], spec))
 
 
 def is_settled(state: State | None, action: Action, generation: int) -> bool:
     """Return whether an order given at *generation* has come to its end for this component.
 
-    A start has settled when it is up or done, a stop when it is down, a restart when a later
-    child is up.
+    A start has settled when it is up and ready, or done, or refused by its start condition; a stop
+    when it is down; a restart when that is so of a later child.
     """
     if state is None:
         return True
@@ -526,6 +408,7 @@ def is_settled(state: State | None, action: Action, generation: int) -> bool:
         return not state.live
     if action in ("signal", "reset"):
         return True
-    if state.phase not in (Phase.RUNNING, Phase.LISTENING, Phase.FINISHED) or state.renew:
+    over = state.phase is Phase.FINISHED or bool(state.refused)
+    if state.renew or not (over or state.ready):
         return False
     return action != "restart" or state.generation > generation

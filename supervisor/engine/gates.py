@@ -6,11 +6,13 @@ exactly when it waits and none answers, so the explanation is never a guess.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 
-from supervisor.engine.world import World
-from supervisor.model.component import Key, Mode, Tag
-from supervisor.model.state import Block, Phase, Stage
+from supervisor.engine.machine import CHECKS
+from supervisor.engine.world import ONE_RUN, Command, World, has_instance_limit
+from supervisor.model.component import Check, Key, Mode, Tag
+from supervisor.model.state import Block, Exit, Phase, Stage
 
 Gate = Callable[[World, Key], Block | None]
 
@@ -22,6 +24,35 @@ def blocked_by(world: World, key: Key) -> Block | None:
         if block is not None:
             return block
     return None
+
+
+def not_ready(world: World, key: Key) -> Block | None:
+    """It runs, and has not said yet that it does its work."""
+    state, check = world.states[key], world.specs[key].ready
+    if state.phase is not Phase.RUNNING or state.ready:
+        return None
+    return Block(
+        type="ready",
+        message=f"it runs but is not ready yet: awaits {_awaited(check)}",
+        until=state.born + check.timeout if check else None,
+    )
+
+
+def _awaited(check: Check | None) -> str:
+    """Return what a component has to do to be taken as ready."""
+    match check:
+        case None:
+            return "nothing"
+        case Check(kind="notify"):
+            return "READY=1 on NOTIFY_SOCKET"
+        case Check(kind="fd"):
+            return f"a newline on descriptor {check.fd}"
+        case Check(kind="tcp"):
+            return f"a connection to {check.target}"
+        case Check(kind="http"):
+            return f"a good answer from {check.target}"
+        case Check():
+            return f"code 0 of the command {shlex.join(check.argv)}"
 
 
 def removed(world: World, key: Key) -> Block | None:
@@ -59,8 +90,7 @@ def finished(world: World, key: Key) -> Block | None:
     state = world.states[key]
     if state.phase is not Phase.FINISHED:
         return None
-    how = state.last_exit.message if state.last_exit else "has ended"
-    return Block(type="finished", message=f"it has finished: it {how}")
+    return Block(type="finished", message=f"it has finished: it {_how(state.last_exit)}")
 
 
 def only_at_times(world: World, key: Key) -> Block | None:
@@ -78,6 +108,8 @@ def stopped(world: World, key: Key) -> Block | None:
     state = world.states[key]
     if state.wanted:
         return None
+    if state.wish is not None and state.wish.action == "disable":
+        return Block(type="disabled", message=f"it was disabled by the {state.wish.by}")
     if state.wish is not None and state.wish.action == "stop":
         who = f" by {state.wish.by}" if state.wish.by else ""
         return Block(type="stopped", message=f"it was stopped{who}")
@@ -88,9 +120,20 @@ def shutting_down(world: World, key: Key) -> Block | None:
     """Piesd is on its way down."""
     if world.stage not in (Stage.STOPPING, Stage.LAST, Stage.ENDED):
         return None
-    if world.stage is Stage.LAST and world.specs[key].mode is Mode.SHUTDOWN:
+    if world.may_run_now(key):
         return None
     return Block(type="shutdown", message="piesd is shutting down")
+
+
+def start_condition(world: World, key: Key) -> Block | None:
+    """Its start condition said no."""
+    state = world.states[key]
+    if state.phase is not Phase.STOPPED or not state.refused:
+        return None
+    return Block(
+        type="start-condition",
+        message=f"its start was refused: {state.refused}",
+    )
 
 
 def asleep(world: World, key: Key) -> Block | None:
@@ -98,17 +141,19 @@ def asleep(world: World, key: Key) -> Block | None:
     state, policy = world.states[key], world.specs[key].respawn
     if state.phase is not Phase.SLEEPING:
         return None
-    how = f"; it last {_failure(world, key)}" if state.last_exit else ""
+    how = f"; it last {_how(state.last_exit)}" if state.last_exit else ""
     if state.throttled:
         reason = f"{policy.max} starts within {policy.window:g} s were too many{how}"
         return Block(type="sleeping", message=f"it sleeps: {reason}", until=state.deadline)
     return Block(type="delay", message=f"it waits before the next try{how}", until=state.deadline)
 
 
-def _failure(world: World, key: Key) -> str:
-    last = world.states[key].last_exit
+def _how(last: Exit | None) -> str:
+    """Return how something ended, to stand behind "it"."""
     if last is None:
-        return ""
+        return "ended"
+    if last.stage in CHECKS:
+        return f"was brought down: {last.message}"
     return f"failed to start: {last.message}" if last.stage else last.message
 
 
@@ -117,6 +162,8 @@ def startup_first(world: World, key: Key) -> Block | None:
     if world.stage not in (Stage.NEW, Stage.STARTUP):
         return None
     if world.specs[key].mode is Mode.STARTUP and world.stage is Stage.STARTUP:
+        return None
+    if isinstance(world.links.get(key), Command):
         return None
     if world.stage is Stage.NEW:
         return Block(type="startup", message="piesd has not begun to start components")
@@ -129,6 +176,10 @@ def prerequisite_down(world: World, key: Key) -> Block | None:
     if not world.unmet.get(key, 0):
         return None
     tags = tuple(tag for tag in world.specs[key].prerequisites if not world.available(tag))
+    awaited = _readiness(world, tags[0]) if len(tags) == 1 else None
+    if awaited is not None:
+        message = f"waits for {tags[0]}, which {awaited.message.removeprefix('it ')}"
+        return Block(type="prerequisite", message=message, until=awaited.until, tags=tags)
     reasons = "; ".join(_why_not_up(world, tag) for tag in tags[:3])
     more = f" and {len(tags) - 3} more" if len(tags) > 3 else ""
     noun = "prerequisite" if len(tags) == 1 else "prerequisites"
@@ -141,18 +192,29 @@ def prerequisite_down(world: World, key: Key) -> Block | None:
     )
 
 
+def _readiness(world: World, tag: Tag) -> Block | None:
+    """Return what *tag* lacks, if readiness is all that it lacks to be up."""
+    if tag not in world.states or world.specs[tag].mode in ONE_RUN or world.should_be_down(tag):
+        return None
+    return not_ready(world, tag)
+
+
 def _why_not_up(world: World, tag: Tag) -> str:
     state = world.states.get(tag)
     if state is None:
         return f"{tag} is not configured"
     if state.phase is Phase.FINISHED:
-        return f"{tag} has failed: it {_failure(world, tag)}"
+        return f"{tag} has failed: it {_how(state.last_exit)}"
     if state.phase is Phase.STARTING:
         return f"{tag} is starting"
-    if state.phase in (Phase.RUNNING, Phase.LISTENING):
+    if world.should_be_down(tag) and state.live:
         return f"{tag} is going down"
-    if not state.wanted and state.phase is Phase.STOPPED:
-        block = disabled(world, tag) or stopped(world, tag)
+    if (awaited := _readiness(world, tag)) is not None:
+        return f"{tag} {awaited.message.removeprefix('it ')}"
+    if state.phase is Phase.RUNNING:
+        return f"{tag} has not ended yet"
+    if state.phase is Phase.STOPPED:
+        block = disabled(world, tag) or stopped(world, tag) or start_condition(world, tag)
         return f"{tag} is stopped" + (f" ({block.message})" if block else "")
     return f"{tag} is {state.phase}"
 
@@ -173,12 +235,32 @@ def dependents_live(world: World, key: Key) -> Block | None:
     return Block(type="dependents", message=f"its dependents stop first: {_list(tags)}", tags=tags)
 
 
+def no_free_slot(world: World, key: Key) -> Block | None:
+    """As many instances of its template are live as may be at once."""
+    spec = world.specs[key]
+    if not has_instance_limit(spec) or spec.template is None or spec.max_instances is None:
+        return None
+    if world.states[key].live or world.live_instances.get(spec.template, 0) < spec.max_instances:
+        return None
+    tags = tuple(
+        tag
+        for tag in world.siblings.get(spec.template, ())
+        if tag in world.states and world.states[tag].live
+    )
+    return Block(
+        type="max-instances",
+        message=f"at most {spec.max_instances} of {spec.template} may be live: {_list(tags)}",
+        tags=tags,
+    )
+
+
 def _list(tags: tuple[Tag, ...]) -> str:
     shown = ", ".join(tags[:5])
     return f"{shown} and {len(tags) - 5} more" if len(tags) > 5 else shown
 
 
 GATES: tuple[Gate, ...] = (
+    not_ready,
     removed,
     stopping,
     disabled,
@@ -186,9 +268,11 @@ GATES: tuple[Gate, ...] = (
     only_at_times,
     stopped,
     shutting_down,
+    start_condition,
     asleep,
     startup_first,
     prerequisite_down,
     dependents_live,
+    no_free_slot,
 )
 """In the order in which they are asked: the most telling reason first."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from signal import SIGKILL
+from signal import SIGCONT, SIGKILL
 from typing import assert_never
 
 from msgspec.structs import replace
 
 from supervisor.engine.throttle import after_end, recent
 from supervisor.model.component import Component, Key, Mode
-from supervisor.model.effects import Effect, Listen, Signal, Spawn, Unlisten
+from supervisor.model.effects import Effect, Listen, Probe, Scope, Signal, Spawn, Unlisten
 from supervisor.model.errors import IllegalEvent
 from supervisor.model.events import (
     ComponentEvent,
@@ -19,6 +19,8 @@ from supervisor.model.events import (
     ListenFailed,
     Listening,
     Lower,
+    NotReady,
+    Ready,
     Release,
     Remove,
     Reset,
@@ -28,9 +30,11 @@ from supervisor.model.events import (
     SpawnFailed,
     Start,
     Stop,
+    Tested,
     TreeChanged,
+    Unhealthy,
 )
-from supervisor.model.state import Phase, State, Wish
+from supervisor.model.state import Exit, Phase, State, Wish
 
 KILL_AGAIN = 1.0
 """Seconds after a SIGKILL until the tree is looked at and killed again: it may have forked."""
@@ -38,7 +42,22 @@ KILL_AGAIN = 1.0
 LISTEN_AGAIN = 1.0
 """Seconds that pass at least before a listener that could not be opened is tried again."""
 
-_FACTS = (Spawned, SpawnFailed, Exited, TreeChanged, Listening, ListenFailed, ListenerClosed)
+CHECKS = ("ready", "health")
+"""The stages of an end that a check of ours caused, see `Exit`."""
+
+_FACTS = (
+    Spawned,
+    SpawnFailed,
+    Exited,
+    TreeChanged,
+    Tested,
+    Ready,
+    NotReady,
+    Unhealthy,
+    Listening,
+    ListenFailed,
+    ListenerClosed,
+)
 
 Step = tuple[State, tuple[Effect, ...]]
 
@@ -74,7 +93,8 @@ def step(  # noqa: C901, PLR0915 - It is one table.
                 return _wait(state, now, wanted=True, wish=wish, starts=(), failures=0), ()
             return replace(state, wanted=True, wish=wish), ()
         case Stop(by, at):
-            state = replace(state, wanted=False, renew=False, wish=Wish("stop", by, at))
+            wish = Wish("stop", by, at)
+            state = replace(state, wanted=False, renew=False, wish=wish, refused="")
             if phase in (Phase.WAITING, Phase.SLEEPING):
                 return _enter(state, Phase.STOPPED, now), ()
             return state, ()
@@ -85,7 +105,7 @@ def step(  # noqa: C901, PLR0915 - It is one table.
             return state, ()
         case Reset():
             state = replace(state, starts=(), failures=0)
-            if phase is Phase.SLEEPING:
+            if phase is Phase.SLEEPING or (phase is Phase.STOPPED and state.refused):
                 return _wait(state, now), ()
             return state, ()
         case SendSignal(signum):
@@ -102,32 +122,49 @@ def step(  # noqa: C901, PLR0915 - It is one table.
             )
             if state.listener:
                 return replace(stopping, deadline=None), (Unlisten(key, state.generation),)
-            return stopping, (Signal(key, state.generation, spec.stop_signal, "group"),)
+            return stopping, _ask(key, spec, state, spec.stop_scope)
 
         # --- facts: they change what is
-        case Spawned(generation, pid, at) if phase is Phase.STARTING:
+        case Tested() if phase is Phase.STOPPING or (phase is Phase.STARTING and _overtaken(state)):
+            return _ended(spec, replace(state, lowered=True), now, 0.5), ()
+        case Tested(_, None) if phase is Phase.STARTING:
+            return _launch(key, spec, state)
+        case Tested(_, Exit() as exit) if phase is Phase.STARTING:
+            refused = _enter(state, Phase.STOPPED, now)
+            return replace(refused, refused=exit.message or "no", last_exit=exit), ()
+        case Spawned(_, pid, at) if phase is Phase.STARTING:
             running = _enter(state, Phase.RUNNING, now)
-            return replace(running, pid=pid, started_at=at, born=now), ()
-        case Spawned(generation, pid, at) if phase is Phase.STOPPING and state.pid is None:
+            ready = spec.ready is None
+            return replace(running, pid=pid, started_at=at, born=now, ready=ready), ()
+        case Spawned(_, pid, at) if phase is Phase.STOPPING and state.pid is None:
             # It was asked to stop while its start was under way, maybe before it could be
             # signalled at all.
-            told = Signal(key, generation, spec.stop_signal, "group")
-            return replace(state, pid=pid, started_at=at, born=now), (told,)
+            told = _ask(key, spec, state, spec.stop_scope)
+            return replace(state, pid=pid, started_at=at, born=now), told
+        case Ready() if phase is Phase.RUNNING:
+            return replace(state, ready=True), ()
+        case NotReady(_, message) if phase is Phase.RUNNING and not state.ready:
+            return _fail(key, spec, state, now, Exit(stage="ready", message=message))
+        case Unhealthy(_, message) if phase is Phase.RUNNING:
+            return _fail(key, spec, state, now, Exit(stage="health", message=message))
+        case Ready() | NotReady() | Unhealthy() if phase is not Phase.STARTING:
+            return state, ()  # What watched the child had not heard of its end yet.
         case SpawnFailed(_, exit, chance) if phase in (Phase.STARTING, Phase.STOPPING):
             return _ended(spec, replace(state, last_exit=exit), now, chance), ()
-        case Exited(generation, exit, lost, chance) if phase in (Phase.RUNNING, Phase.STOPPING):
-            ended = replace(exit, lasted=now - state.born)
-            state = replace(state, pid=None, last_exit=ended, lost=lost)
+        case Exited(_, exit, lost, chance) if phase in (Phase.RUNNING, Phase.STOPPING):
+            ended = _cause(state, replace(exit, lasted=now - state.born))
+            state = replace(state, pid=None, last_exit=ended, lost=lost, ready=False)
             if not lost:
                 return _ended(spec, state, now, chance), ()
             return _clear_up(key, spec, state, now)
-        case TreeChanged(generation, lost, chance) if phase is Phase.STOPPING:
+        case TreeChanged(_, lost, chance) if phase is Phase.STOPPING:
             state = replace(state, lost=lost)
             if lost or state.pid is not None:
                 return state, ()
             return _ended(spec, state, now, chance), ()
         case Listening(_, at) if phase is Phase.STARTING:
-            return replace(_enter(state, Phase.LISTENING, now), started_at=at), ()
+            listening = _enter(state, Phase.LISTENING, now)
+            return replace(listening, started_at=at, ready=True), ()
         case Listening() if phase is Phase.STOPPING:
             # It was to be closed before we had heard that it is open; its end is on the way.
             return state, ()
@@ -153,6 +190,10 @@ def step(  # noqa: C901, PLR0915 - It is one table.
             | SpawnFailed()
             | Exited()
             | TreeChanged()
+            | Tested()
+            | Ready()
+            | NotReady()
+            | Unhealthy()
             | Listening()
             | ListenFailed()
             | ListenerClosed()
@@ -165,27 +206,64 @@ def step(  # noqa: C901, PLR0915 - It is one table.
 
 def _enter(state: State, phase: Phase, now: float) -> State:
     """Enter *phase*: whatever the old phase waited for is void."""
-    return replace(state, phase=phase, since=now, deadline=None, throttled=False)
+    return replace(state, phase=phase, since=now, deadline=None, throttled=False, ready=False)
 
 
 def _wait(state: State, now: float, **fields: object) -> State:
     """Enter WAITING, ready for a new child."""
-    waiting = _enter(state, Phase.WAITING, now)
+    waiting = replace(_enter(state, Phase.WAITING, now), refused="")
     return replace(waiting, pid=None, lost=(), lowered=False, renew=False, kills=0, **fields)
 
 
 def _release(key: Key, spec: Component, state: State, now: float) -> Step:
-    """Start child or listener number generation + 1."""
-    generation = state.generation + 1
+    """Start child or listener number generation + 1, if its start condition lets us."""
     state = replace(
         _enter(state, Phase.STARTING, now),
-        generation=generation,
-        listener=spec.socket is not None,
+        generation=state.generation + 1,
+        listener=False,
         starts=(*recent(state.starts, spec.respawn, now), now),
     )
+    if spec.start_condition:
+        return state, (Probe(key, state.generation, spec),)
+    return _launch(key, spec, state)
+
+
+def _launch(key: Key, spec: Component, state: State) -> Step:
     if spec.socket is not None:
-        return state, (Listen(key, generation, spec),)
-    return state, (Spawn(key, generation, spec),)
+        return replace(state, listener=True), (Listen(key, state.generation, spec),)
+    return state, (Spawn(key, state.generation, spec),)
+
+
+def _overtaken(state: State) -> bool:
+    """Return whether the start that is under way is not what is wanted any more."""
+    return state.renew or state.removed or not state.wanted
+
+
+def _ask(key: Key, spec: Component, state: State, scope: Scope) -> tuple[Effect, ...]:
+    """Ask the child to stop; what SIGSTOP holds could not obey before it goes on."""
+    return (
+        Signal(key, state.generation, spec.stop_signal, scope),
+        Signal(key, state.generation, SIGCONT, scope),
+    )
+
+
+def _fail(key: Key, spec: Component, state: State, now: float, why: Exit) -> Step:
+    """Bring down a child that runs and does not do its work: that is a failure of its own."""
+    failed = replace(
+        _enter(state, Phase.STOPPING, now),
+        last_exit=replace(why, lasted=now - state.born),
+        deadline=now + spec.stop_timeout,
+    )
+    return failed, _ask(key, spec, state, spec.stop_scope)
+
+
+def _cause(state: State, end: Exit) -> Exit:
+    """Return why the child of *state* ended: *end*, unless a check of ours is behind it."""
+    cause = state.last_exit
+    failed = state.phase is Phase.STOPPING and not state.lowered
+    if not failed or cause is None or cause.stage not in CHECKS:
+        return end
+    return replace(cause, at=end.at, lasted=end.lasted, cpu=end.cpu, peak=end.peak)
 
 
 def _clear_up(key: Key, spec: Component, state: State, now: float) -> Step:
@@ -194,12 +272,12 @@ def _clear_up(key: Key, spec: Component, state: State, now: float) -> Step:
         return state, (Signal(key, state.generation, SIGKILL, "tree"),)
     if state.phase is Phase.STOPPING:
         # Its group has had the signal already; a second one would hurry those who are at it.
-        return state, (Signal(key, state.generation, spec.stop_signal, "lost"),)
+        return state, _ask(key, spec, state, "lost" if spec.stop_scope == "group" else "tree")
     stopping = replace(
         _enter(state, Phase.STOPPING, now),
         deadline=now + spec.stop_timeout,
     )
-    return stopping, (Signal(key, state.generation, spec.stop_signal, "tree"),)
+    return stopping, _ask(key, spec, state, "tree")
 
 
 def _ended(

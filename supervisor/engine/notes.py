@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+from supervisor.engine.machine import CHECKS
+from supervisor.engine.world import ONE_RUN
 from supervisor.model.component import Component, Key
 from supervisor.model.effects import Level, Note
-from supervisor.model.events import ComponentEvent, DeadlineReached, ListenFailed, SpawnFailed
+from supervisor.model.events import (
+    ComponentEvent,
+    DeadlineReached,
+    ListenFailed,
+    NotReady,
+    SpawnFailed,
+    Tested,
+    Unhealthy,
+)
 from supervisor.model.state import Exit, Phase, State
 
 
@@ -16,10 +26,20 @@ def note_for(
         verb = "start" if isinstance(event, SpawnFailed) else "listen for"
         text = f"cannot {verb} {key!r}: {event.exit.message}{_outlook(new, now)}"
         return Note(key, "start-failed", "error", text)
+    if isinstance(event, NotReady | Unhealthy) and new is not old:
+        again = new.wanted and not new.removed and spec.mode not in ONE_RUN
+        kind = "unhealthy" if isinstance(event, Unhealthy) else "not-ready"
+        verb = "restarting" if again else "bringing down"
+        return Note(key, kind, "error", f"{verb} {key!r}: {event.message}")
+    if isinstance(event, Tested) and new.refused:
+        text = f"{key!r} is not started: {new.refused}"
+        return Note(key, "not-started", "warning", text)
     if new.kills > old.kills:
         target = "what is left of it" if new.pid is None else f"PID {new.pid}"
         return Note(key, "killed", "warning", f"{key!r} did not stop in time: SIGKILL to {target}")
     if new.phase is old.phase:
+        if new.ready and not old.ready:
+            return Note(key, "ready", "info", f"{key!r} is ready after {now - new.born:.1f} s")
         return None
     match new.phase:
         case Phase.RUNNING:
@@ -48,6 +68,10 @@ def _end(key: Key, spec: Component, old: State, new: State, now: float) -> Note:
     if old.lowered or (old.phase is Phase.STOPPING and old.lost == () and old.pid is None):
         verb = "stopped" if new.phase is Phase.STOPPED else "is down"
         return Note(key, "stopped", "info", f"{key!r} {verb}")
+    checked = new.last_exit is not None and new.last_exit.stage in CHECKS
+    if checked and new.phase is not Phase.FINISHED and not new.throttled:
+        # That it failed, and why, was told when it was asked to go.
+        return Note(key, "stopped", "info", f"{key!r} is down{_outlook(new, now)}")
     level: Level = "info" if new.last_exit is not None and new.last_exit.ok else "error"
     kind = "exited"
     if new.phase is Phase.FINISHED:
@@ -58,6 +82,8 @@ def _end(key: Key, spec: Component, old: State, new: State, now: float) -> Note:
 
 
 def _how(last: Exit | None) -> str:
+    if last is not None and last.stage in CHECKS:
+        return f"was brought down: {last.message}"
     return last.message if last is not None and last.message else "ended"
 
 

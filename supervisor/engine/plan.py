@@ -46,7 +46,12 @@ _LIVE_FIELDS = frozenset(
 _NOT_KEYS = frozenset({"source", "template", "instance"})
 """Where a component was written is no reason to do anything."""
 
-_KEY_NAMES = {"argv": "command"}
+_KEY_NAMES = {
+    "argv": "command",
+    "env_base": "env",
+    "exit_actions": "on-exit",
+    "stop_scope": "siggroup",
+}
 
 
 def changed_fields(old: Component, new: Component) -> tuple[str, ...]:

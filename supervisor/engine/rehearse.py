@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections import deque
 from collections.abc import Iterable
 
@@ -10,7 +11,7 @@ from msgspec import Struct
 from supervisor.engine.engine import Engine
 from supervisor.engine.world import World
 from supervisor.model.component import Key
-from supervisor.model.effects import Effect, Listen, Signal, Spawn, Unlisten
+from supervisor.model.effects import Effect, Listen, Probe, Signal, Spawn, Unlisten
 from supervisor.model.events import (
     ComponentEvent,
     EngineEvent,
@@ -19,7 +20,9 @@ from supervisor.model.events import (
     ListenerClosed,
     Listening,
     Order,
+    Ready,
     Spawned,
+    Tested,
 )
 from supervisor.model.state import Exit
 
@@ -38,8 +41,8 @@ class Rehearsed(Struct, frozen=True):
 def rehearse(double: Engine, order: Order, now: float) -> tuple[Rehearsed, ...]:
     """Return what *order* would do now, in the order in which it would be done.
 
-    The engine is told that every child starts and ends as soon as it is asked to. Modes that end
-    by themselves are taken as running on.
+    The engine is told that every child starts, becomes ready, and ends as soon as it is asked to.
+    Modes that end by themselves are taken as running on, start conditions as fulfilled.
 
     Args:
         double: a copy (`Engine.copy`), used up by this. As it shares nothing that changes with
@@ -63,7 +66,9 @@ def _step(world: World, order: Order, effect: Effect) -> Rehearsed | None:
     match effect:
         case Spawn(key) | Listen(key):
             return Rehearsed(_tag(world, key), "start", _because(order, key))
-        case Signal(key, _, _, "group") if order.action != "signal":
+        case Signal(_, _, signal.SIGCONT, _) if order.action != "signal":
+            return None  # It goes with the stop signal.
+        case Signal(key, _, _, "group" | "leader") if order.action != "signal":
             return Rehearsed(_tag(world, key), "stop", _because(order, key))
         case Signal(key, _, signum):
             return Rehearsed(_tag(world, key), "signal", f"signal {signum} was asked for")
@@ -75,7 +80,7 @@ def _step(world: World, order: Order, effect: Effect) -> Rehearsed | None:
 
 def _tag(world: World, key: Key) -> str:
     link = world.links.get(key)
-    return link.listener if link else key
+    return link.owner if link else key
 
 
 def _because(order: Order, key: Key) -> str:
@@ -91,16 +96,20 @@ def _short(keys: Iterable[Key]) -> str:
 
 def _obedient(effect: Effect) -> list[EngineEvent]:
     """Return what an operating system that does everything at once would report."""
-    event: ComponentEvent
+    events: tuple[ComponentEvent, ...]
     match effect:
+        case Probe(key, generation):
+            events = (Tested(generation),)
         case Spawn(key, generation):
-            event = Spawned(generation, 1)
+            events = (Spawned(generation, 1), Ready(generation))
         case Listen(key, generation):
-            event = Listening(generation)
+            events = (Listening(generation),)
         case Unlisten(key, generation):
-            event = ListenerClosed(generation)
-        case Signal(key, generation, signum, "group"):
-            event = Exited(generation, Exit(signal=signum, message="was stopped"))
+            events = (ListenerClosed(generation),)
+        case Signal(_, _, signal.SIGCONT, _):
+            return []
+        case Signal(key, generation, signum, "group" | "leader"):
+            events = (Exited(generation, Exit(signal=signum, message="was stopped")),)
         case _:
             return []
-    return [Happened(key, event)]
+    return [Happened(key, event) for event in events]

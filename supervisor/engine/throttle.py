@@ -6,6 +6,9 @@ from msgspec import Struct
 
 from supervisor.model.component import Respawn
 
+PRECIOUS_PAUSE = 1.0
+"""Seconds a precious component waits before a start that is one too many."""
+
 
 class Verdict(Struct, frozen=True, kw_only=True):
     """When to start it again: at `until`, or at once if that is None.
@@ -47,13 +50,14 @@ def after_end(
         failures: quick ends in a row before this one.
         chance: a random number in [0, 1). The delay is spread over its upper half, so that a
             thousand components that died together do not come back together.
-        precious: it is never put to sleep.
+        precious: it is never put to sleep, but waits a moment when it is over the limit.
         at_least: seconds that must pass in any case.
 
     Source: pies.md section 2.3; ARCHITECTURE section 3, "Throttle".
     """
     counted = recent(starts, policy, now)
-    if len(counted) >= policy.max and not precious:
+    over = len(counted) >= policy.max
+    if over and not precious:
         return Verdict(until=now + policy.sleep, throttled=True, starts=(), failures=0)
     quick = lasted < policy.window
     failures = failures + 1 if quick else 0
@@ -62,7 +66,8 @@ def after_end(
         # The exponent is bounded so that a long night of failures cannot overflow a float.
         grown = policy.delay * 2.0 ** min(max(failures - 1, 0), 60)
         delay = min(grown, max(policy.delay_max, policy.delay)) * (0.5 + chance / 2)
-    delay = max(delay, at_least)
+    # Never put to sleep is not never made to wait: one that fails at once would keep us busy.
+    delay = max(delay, at_least, PRECIOUS_PAUSE if over else 0.0)
     return Verdict(
         until=now + delay if delay > 0 else None,
         throttled=False,

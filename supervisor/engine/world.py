@@ -21,12 +21,37 @@ ONE_RUN = frozenset({Mode.ONCE, Mode.STARTUP, Mode.SHUTDOWN})
 """The modes whose components run to an end and are then finished."""
 
 
-class Link(Struct, frozen=True):
+class Connection(Struct, frozen=True):
     """What makes an entity a connection: its listener, the accepted socket and the client."""
 
-    listener: Tag
-    connection: int
+    owner: Tag
+    number: int
     peer: str
+
+
+class Command(Struct, frozen=True):
+    """What makes an entity a command: on whose behalf it runs, and what it reads.
+
+    Its owner may be gone, or never have been there.
+    """
+
+    owner: Tag
+    number: int
+    text: str | None = None
+
+
+Link = Connection | Command
+"""What makes an entity a part of a component, and not a component itself."""
+
+
+def has_instance_limit(spec: Component) -> bool:
+    """Return whether *spec* is an instance of a template of which only some may be live at once.
+
+    For a listener, `max_instances` is about its connections.
+    """
+    return (
+        spec.template is not None and spec.max_instances is not None and spec.mode is not Mode.INETD
+    )
 
 
 class World:
@@ -38,6 +63,9 @@ class World:
         self.states: dict[Key, State] = {}
         self.links: dict[Key, Link] = {}
         self.connections: dict[Tag, dict[Key, None]] = {}
+        self.commands: dict[Tag, dict[Key, None]] = {}
+        self.commands_ever: int = 0
+        """How many commands there ever were: the number of the latest."""
         self.graph = Graph({})
         self.dirty: set[Key] = set()
         self.changed: set[Key] = set()
@@ -45,6 +73,10 @@ class World:
         self.unmet: dict[Key, int] = {}
         self.live = 0
         """How many entities are live now."""
+        self.siblings: dict[Tag, tuple[Tag, ...]] = {}
+        """For each template of which only some may be live at once, its instances."""
+        self.live_instances: dict[Tag, int] = {}
+        """For each of these templates, how many instances are live."""
         self.startup: tuple[Tag, ...] = ()
         """The startup components."""
         self.unstarted = 0
@@ -58,36 +90,50 @@ class World:
             if isinstance(value, dict | set | list):
                 setattr(double, name, value.copy())
         double.connections = {tag: dict(keys) for tag, keys in self.connections.items()}
+        double.commands = {tag: dict(keys) for tag, keys in self.commands.items()}
         return double
 
     # --- questions
 
     def ordered(self) -> Iterator[Key]:
-        """Yield every key in the order of the configuration, connections after their listener."""
+        """Yield every key in the order of the configuration, with what belongs to each."""
         for tag in self.graph.index:
             if tag in self.states:
-                yield tag
-                yield from self.connections.get(tag, ())
+                yield from self._family(tag)
         for tag, state in self.states.items():
             # Components that are no longer configured, but not down yet.
             if tag not in self.graph.index and tag not in self.links and state.removed:
-                yield tag
-                yield from self.connections.get(tag, ())
+                yield from self._family(tag)
+        for tag, keys in self.commands.items():
+            if tag not in self.states:
+                yield from keys
 
-    def position(self, key: Key) -> tuple[int, int]:
+    def _family(self, tag: Tag) -> Iterator[Key]:
+        yield tag
+        yield from self.connections.get(tag, ())
+        yield from self.commands.get(tag, ())
+
+    def position(self, key: Key) -> tuple[int, int, int]:
         """Return the place of *key* in that order."""
         link = self.links.get(key)
-        tag = link.listener if link else key
-        return (
-            self.graph.index.get(tag, len(self.graph.index)),
-            link.connection + 1 if link else 0,
-        )
+        index = self.graph.index.get(link.owner if link else key, len(self.graph.index))
+        match link:
+            case None:
+                return index, 0, 0
+            case Connection():
+                return index, 1, link.number
+            case Command():
+                return index, 2, link.number
+
+    def is_component(self, key: Key) -> bool:
+        """Return whether *key* is a component, and no connection or command of one."""
+        return key not in self.links
 
     def up(self, tag: Tag) -> bool:
         """Return whether *tag* is what a dependent needs.
 
         What runs once has done its work when it has ended with code 0, the rest is up while it
-        runs or listens.
+        listens, or runs and is ready.
         """
         state = self.states.get(tag)
         if state is None:
@@ -96,7 +142,7 @@ class World:
             return state.last_exit is not None and state.last_exit.ok
         if self.specs[tag].mode in ONE_RUN:
             return False
-        return state.phase in (Phase.RUNNING, Phase.LISTENING)
+        return state.ready and state.phase in (Phase.RUNNING, Phase.LISTENING)
 
     def available(self, tag: Tag) -> bool:
         """Return whether *tag* is up and going to stay so as far as we know."""
@@ -111,14 +157,26 @@ class World:
         state = self.states[key]
         if not state.wanted or state.renew or state.removed or self.unmet.get(key, 0):
             return True
-        if self.specs[key].mode is Mode.SHUTDOWN:
-            return self.stage is not Stage.LAST
+        link = self.links.get(key)
+        if isinstance(link, Command) or self.specs[key].mode is Mode.SHUTDOWN:
+            return not self.may_run_now(key)
         if self.stage in (Stage.STOPPING, Stage.LAST, Stage.ENDED):
             return True
-        link = self.links.get(key)
         if link is None:
             return False
-        return link.listener not in self.states or self.should_be_down(link.listener)
+        return link.owner not in self.states or self.should_be_down(link.owner)
+
+    def may_run_now(self, key: Key) -> bool:
+        """Return whether the stage lets *key* run.
+
+        What is run on behalf of the dead during the shutdown, such as a mailer, waits until
+        everything is down, and then has the time of the shutdown components.
+        """
+        if isinstance(self.links.get(key), Command):
+            return self.stage not in (Stage.STOPPING, Stage.ENDED)
+        if self.specs[key].mode is Mode.SHUTDOWN:
+            return self.stage is Stage.LAST
+        return self.stage in (Stage.STARTUP, Stage.NORMAL)
 
     def starting_up(self) -> tuple[Tag, ...]:
         """Return the startup components that run, or wait to."""
@@ -183,10 +241,11 @@ class World:
         self.changed.add(key)
         link = self.links.pop(key, None)
         if link is not None:
-            self.connections.get(link.listener, {}).pop(key, None)
+            parts = self._parts(link)
+            parts[link.owner].pop(key, None)
+            if not parts[link.owner]:
+                del parts[link.owner]
             return
-        if not self.connections.get(key):
-            self.connections.pop(key, None)
         if was_available:
             self._count_unmet(key, 1)
 
@@ -195,7 +254,7 @@ class World:
         self.specs[key] = spec
         if link is not None:
             self.links[key] = link
-            self.connections.setdefault(link.listener, {})[key] = None
+            self._parts(link).setdefault(link.owner, {})[key] = None
         self.unmet[key] = sum(not self.available(tag) for tag in spec.prerequisites)
         self.put(key, state)
 
@@ -208,10 +267,13 @@ class World:
         }
         self.graph = Graph(components)
         for key, link in self.links.items():
-            # A connection needs what its listener needs, also after that has changed.
-            needs = components.get(link.listener, self.specs[key].prerequisites)
-            self.specs[key] = replace(self.specs[key], prerequisites=needs)
+            if isinstance(link, Connection):
+                # It needs what its listener needs, also after that has changed.
+                needs = components.get(link.owner, self.specs[key].prerequisites)
+                self.specs[key] = replace(self.specs[key], prerequisites=needs)
+        self._gather_siblings()
         self.live_dependents = {}
+        self.live_instances = {}
         self.live = 0
         for key, state in self.states.items():
             if state.live:
@@ -235,13 +297,42 @@ class World:
             return False
         return state.live or state.phase is Phase.WAITING
 
+    def _parts(self, link: Link) -> dict[Tag, dict[Key, None]]:
+        return self.connections if isinstance(link, Connection) else self.commands
+
+    def _gather_siblings(self) -> None:
+        siblings: dict[Tag, list[Tag]] = {}
+        limited: set[Tag] = set()
+        for key, spec in self.specs.items():
+            if spec.template is not None and key not in self.links:
+                siblings.setdefault(spec.template, []).append(key)
+                if has_instance_limit(spec):
+                    limited.add(spec.template)
+        self.siblings = {template: tuple(siblings[template]) for template in limited}
+
     def _count_live(self, key: Key, by: int) -> None:
         self.live += by
+        template = self.specs[key].template
+        if template is not None and template in self.siblings and key not in self.links:
+            self._count_instance(template, by)
         for tag in self.specs[key].prerequisites:
             count = self.live_dependents.get(tag, 0) + by
             self.live_dependents[tag] = count
             if not count and tag in self.states:
                 self.dirty.add(tag)
+
+    def _count_instance(self, template: Tag, by: int) -> None:
+        """Count a live instance; where that frees a slot, let those look who wait for one."""
+        count = self.live_instances.get(template, 0) + by
+        self.live_instances[template] = count
+        if by > 0:
+            return
+        for tag in self.siblings[template]:
+            state = self.states.get(tag)
+            most = self.specs[tag].max_instances if state is not None else None
+            if state is not None and state.phase is Phase.WAITING and most == count + 1:
+                self.dirty.add(tag)
+                self.changed.add(tag)
 
     def _count_unmet(self, tag: Tag, by: int) -> None:
         """Tell the dependents of *tag* that it became (un)available; go on where that matters."""

@@ -3,27 +3,46 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Literal, ParamSpec, TypeVar
 
 import trio
 
+from supervisor.model.settings import SyslogSettings
+from supervisor.runtime import journal, syslog
 from supervisor.runtime.descriptor import DescriptorTarget
-from supervisor.runtime.sinks import PATIENCE, OpenLog, Report, Sink, Target
+from supervisor.runtime.journal import JOURNAL
+from supervisor.runtime.ownsink import OwnSink
+from supervisor.runtime.sinks import PATIENCE, Report, Sink, file_style
+from supervisor.runtime.writers import Mailed, OpenLog, Plain, Target, Writer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from supervisor.model.component import Output
+    from supervisor.runtime.messages import Courier
+    from supervisor.runtime.ownlog import OwnLine, OwnPlace
     from supervisor.system.port import System
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+Kind = Literal["syslog", "journal"]
+
+Place = str | int | tuple[str, str]
+"""The path of a file, 0 or 1 for one of piesd's own streams, or a collector and its address."""
+
+OpenCourier = Callable[[Kind, str], "Courier"]
+"""Makes what takes messages to the collector at that address."""
 
 THREADS: Final = 8
 """Logs on a file system that hangs hold this many worker threads at most, half of all."""
 
 
 LAST_WORDS: Final = 0.3
+
+
+def open_courier(kind: Kind, address: str) -> Courier:
+    """Return what takes messages to syslog or to the journal; its first message connects."""
+    return syslog.courier(address) if kind == "syslog" else journal.courier(address)
 
 
 class Depot:
@@ -37,6 +56,10 @@ class Depot:
         open_log: OpenLog,
         open_own: Callable[[int], Target] = DescriptorTarget,
         own_fds: tuple[int, int] = (1, 2),
+        open_courier: OpenCourier = open_courier,
+        *,
+        syslog: SyslogSettings = SyslogSettings(),  # noqa: B008 - It is frozen.
+        journal: str = JOURNAL,
     ) -> None:
         self.system = system
         self.nursery = nursery
@@ -47,7 +70,10 @@ class Depot:
         self._open_log = open_log
         self._open_own = open_own
         self._own_fds = own_fds
-        self._sinks: dict[str | int, Sink] = {}
+        self._open_courier = open_courier
+        self.syslog = syslog
+        self._journal = journal
+        self._sinks: dict[Place, Sink] = {}
         self._deadlines: dict[Sink, float] = {}
         self._watching = False
         self._threads = trio.CapacityLimiter(THREADS)
@@ -62,13 +88,16 @@ class Depot:
 
         *own* says which of piesd's streams is meant by `inherit`: 0 is its standard output.
         """
-        if settings.kind == "null":
-            return None
-        if settings.kind == "file":
-            assert settings.path is not None, "the model promises a path for a file"
-            place: str | int = os.path.normpath(settings.path)
-        else:
-            place = 0 if own == 0 or self._same_own() else 1
+        match settings.kind:
+            case "null":
+                return None
+            case "file":
+                assert settings.path is not None, "the model promises a path for a file"
+                place: Place = os.path.normpath(settings.path)
+            case "syslog" | "journal":
+                place = settings.kind, self._address(settings.kind)
+            case _:
+                place = 0 if own == 0 or self._same_own() else 1
         sink = self._sinks.get(place)
         if sink is None:
             sink = self._sinks[place] = self._make(place, settings)
@@ -77,12 +106,38 @@ class Depot:
         sink.users += 1
         return sink
 
-    def _make(self, place: str | int, settings: Output) -> Sink:
-        if isinstance(place, str):
-            return Sink(self, place, settings, self._open_log, labelled=False)
-        fd = self._own_fds[place]
-        name = ("standard output", "standard error")[place]
-        return Sink(self, name, settings, lambda _: self._open_own(fd), labelled=True)
+    def acquire_own(self, place: OwnPlace, spare: Callable[[OwnLine], None]) -> OwnSink:
+        """Return a sink for piesd's own log; what it cannot send at once goes to *spare*."""
+        assert place.kind != "stderr", "standard error needs no other way out"
+        address = place.syslog.dev if place.kind == "syslog" else self._journal
+        name, writer = self._mailed(place.kind, address)
+        sink = OwnSink(self, name, lambda _: writer(), place, spare)
+        self._sinks["own log", place.kind] = sink
+        sink.users += 1
+        return sink
+
+    def _address(self, kind: Kind) -> str:
+        return self.syslog.dev if kind == "syslog" else self._journal
+
+    def _make(self, place: Place, settings: Output) -> Sink:
+        match place:
+            case str():
+                return Sink(self, place, settings, self._log_writer, file_style(settings))
+            case int():
+                fd = self._own_fds[place]
+                name = ("standard output", "standard error")[place]
+                return Sink(self, name, settings, lambda _: Plain(self._open_own(fd)), "tag")
+            case (_, address):
+                assert settings.kind in ("syslog", "journal"), "only these have such a place"
+                name, writer = self._mailed(settings.kind, address)
+                return Sink(self, name, settings, lambda _: writer(), "message")
+
+    def _log_writer(self, settings: Output) -> Writer:
+        return Plain(self._open_log(settings))
+
+    def _mailed(self, kind: Kind, address: str) -> tuple[str, Callable[[], Writer]]:
+        name = f"syslog at {address}" if kind == "syslog" else "the journal"
+        return name, lambda: Mailed(self._open_courier(kind, address))
 
     def _same_own(self) -> bool:
         """Whether piesd's two streams are one thing: then one sink keeps their lines apart."""
@@ -146,16 +201,18 @@ class Depot:
             sink.finish()
         with trio.move_on_after(LAST_WORDS):  # What was told just now, if it goes to a sink.
             await self.settled()
-        targets = [target for sink in sinks if (target := sink.take_target()) is not None]
-        if targets:
-            await self.system.blocking(_close_all, targets)
+        # By now there may be one more: what syslog did not take goes to standard error.
+        sinks = list(self._sinks.values())
+        writers = [writer for sink in sinks if (writer := sink.take_writer()) is not None]
+        if writers:
+            await self.system.blocking(_close_all, writers)
         self._sinks.clear()
 
 
-def _close_all(targets: list[Target]) -> None:
-    for target in targets:
+def _close_all(writers: list[Writer]) -> None:
+    for writer in writers:
         try:
-            target.close()
+            writer.close()
         except OSError:
             # Everything was written before; what a close can still report, nobody can act on.
             continue

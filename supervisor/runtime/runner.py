@@ -18,11 +18,14 @@ from supervisor.engine.engine import Engine
 from supervisor.model.component import Key
 from supervisor.model.effects import (
     CloseConnection,
+    CommandEnded,
     Effect,
     End,
     Forget,
     Listen,
+    Mail,
     Note,
+    Probe,
     Retune,
     Scope,
     Signal,
@@ -41,8 +44,14 @@ from supervisor.model.events import (
     TreeChanged,
 )
 from supervisor.model.state import Exit
+from supervisor.runtime.checks import Checks, Handover
+from supervisor.runtime.conditions import Conditions
+from supervisor.runtime.errands import Errands
 from supervisor.runtime.listeners import ListenerBoard
+from supervisor.runtime.network import Network, RealNetwork
+from supervisor.runtime.outbox import Outbox
 from supervisor.runtime.output import Outputs
+from supervisor.runtime.tasks import Tasks
 from supervisor.system.port import Launch, Launched, LaunchFailed, Reaped, System
 
 log = logging.getLogger(__name__)
@@ -53,18 +62,58 @@ SLICE = 0.003
 Observer = Callable[[int, frozenset[Key], Sequence[Note]], None]
 
 
+class CannotPrepare(Exception):
+    """A child lacks something before it is even launched; `stage` says what."""
+
+    def __init__(self, stage: str, error: OSError) -> None:
+        super().__init__(f"{stage}: {error}")
+        self.stage, self.error = stage, error
+
+
 class Runner:
     """Carries out what the engine decides, and tells it what has happened.
 
     `ended` is set, with the exit code in `code`, when everything is down for good.
     """
 
-    def __init__(self, engine: Engine, system: System, outputs: Outputs) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        system: System,
+        outputs: Outputs,
+        *,
+        outbox: Outbox | None = None,
+        notify_prefix: str | None = None,
+        network: Network | None = None,
+    ) -> None:
+        """Take what the runner works with.
+
+        Args:
+            outbox: sends what exit actions want to notify; without one they are only logged.
+            notify_prefix: how the paths of notification sockets begin, for instance
+                `/run/piesd/piesd.notify.`; without it `ready = "notify"` is a failed start.
+            network: what checks ask, if not the real one.
+        """
         self.engine = engine
         self.system = system
         self.outputs = outputs
+        self.outbox = outbox
+        if outbox is not None:
+            outbox.attach(self.post)
         self.ended = trio.Event()
         self.code = 0
+        self._tasks = Tasks()
+        self._errands = Errands(system, outputs)
+        self._conditions = Conditions(self._errands, self._tasks, self._happened, system.wall)
+        self.checks = Checks(
+            system,
+            self._errands,
+            self._tasks,
+            network or RealNetwork(system),
+            self._happened,
+            self._tell,
+            notify_prefix,
+        )
         self._listeners = ListenerBoard(system, self._happened, self._accepted)
         self._inbox: deque[EngineEvent] = deque()
         self._effects: deque[Effect] = deque()
@@ -104,8 +153,11 @@ class Runner:
     def reap(self) -> None:
         """Collect the children that have ended, and tell the engine. Called on SIGCHLD."""
         for report in self.system.reap():
+            if self._errands.took(report):
+                continue
             if isinstance(report, Reaped):
                 self.outputs.drain(report.key)
+                self.checks.end(report.key, report.generation)
                 happened: Exited | TreeChanged = Exited(
                     report.generation, report.exit, report.lost, self.system.chance()
                 )
@@ -118,16 +170,22 @@ class Runner:
         """Work off the inbox and wake up for deadlines, until cancelled."""
         self._running = True
         try:
-            while True:
-                self._work()
-                self._rest.set()
-                self._rest = trio.Event()
-                if self._inbox or self._effects:
-                    await trio.lowlevel.checkpoint()
-                else:
-                    await self._sleep()
+            async with trio.open_nursery() as nursery:
+                self._tasks.start("the end of errands", self._errands.serve)
+                nursery.start_soon(self._tasks.serve)
+                await self._run()
         finally:
             self._running = False
+
+    async def _run(self) -> None:
+        while True:
+            self._work()
+            self._rest.set()
+            self._rest = trio.Event()
+            if self._inbox or self._effects:
+                await trio.lowlevel.checkpoint()
+            else:
+                await self._sleep()
 
     # --- work
 
@@ -176,8 +234,18 @@ class Runner:
         notes = [effect for effect in effects if isinstance(effect, Note)]
         if not (notes or self.engine.changed):
             return
+        self._show(self.engine.changed, notes)
+
+    def _show(self, changed: frozenset[Key], notes: Sequence[Note]) -> None:
         for observer in self._observers:
-            observer(self.engine.revision, self.engine.changed, notes)
+            try:
+                observer(self.engine.revision, changed, notes)
+            except Exception:
+                log.exception("an observer of the engine failed: this is a bug in piesd")
+
+    def _tell(self, note: Note) -> None:
+        """Tell the observers what the runtime itself has found out."""
+        self._show(frozenset(), (note,))
 
     def _try(self, effect: Effect) -> None:
         """Carry out *effect*; a bug of ours costs this effect, and not those behind it."""
@@ -186,12 +254,15 @@ class Runner:
         except Exception as bug:
             log.exception("cannot carry out %r: this is a bug in piesd", effect)
             if isinstance(effect, Spawn):
+                self.checks.end(effect.key, effect.generation)
                 self._failed(effect, "start", OSError(errno.EIO, f"{type(bug).__name__}: {bug}"))
 
     def _carry_out(self, effect: Effect) -> None:
         match effect:
             case Spawn():
                 self._spawn(effect)
+            case Probe(key, generation, spec):
+                self._conditions.probe(key, generation, spec)
             case Signal(key, generation, signum, scope):
                 self._signal(key, generation, signum, scope)
             case Listen(key, generation, spec):
@@ -200,52 +271,96 @@ class Runner:
                 self._listeners.close(key, generation)
             case CloseConnection(connection):
                 self._listeners.refuse(connection)
+            case Mail():
+                self._mail(effect)
+            case CommandEnded(key, exit):
+                if self.outbox is not None:
+                    self.outbox.command_ended(key, exit)
             case Retune(key, spec):
                 self.outputs.retune(key, spec)
+                self.checks.retune(key, spec)
             case Forget(key):
-                self._listeners.forget(key)
-                if "#" not in key:
-                    self.outputs.forget(key)
+                self._forget(key)
             case Note():
                 pass  # The observers have had it.
             case End(code):
                 self.code = code
+                self._errands.kill_all()
                 self.ended.set()
             case _:
                 assert_never(effect)
+
+    def _mail(self, mail: Mail) -> None:
+        if self.outbox is None:
+            log.warning("cannot notify %s about %r: no mail", ", ".join(mail.to), mail.tag)
+        else:
+            self.outbox.send(mail)
+
+    def _forget(self, key: Key) -> None:
+        _, mark, number = key.partition("#")
+        if not mark:
+            self.outputs.forget(key)
+        if not mark or number.isdigit():
+            self._listeners.forget(key)
 
     # --- children
 
     def _spawn(self, spawn: Spawn) -> None:
         """Launch a child; whatever goes wrong becomes a failed start of this component."""
-        connection = None
+        if self.outbox is not None and spawn.text is not None:
+            self.outbox.command_begun(spawn.key)
+        ours: list[int] = []
+        """What the child gets and we need no more."""
         try:
-            stdout, stderr = self.outputs.descriptors(spawn.key, spawn.spec)
-            if spawn.connection is not None:
-                connection = stdout = self._listeners.take(spawn.connection)
-        except OSError as error:
-            self._failed(spawn, "stdout", error)
+            launch = self._prepare(spawn, ours)
+        except CannotPrepare as failure:
+            self._close(ours)
+            self._failed(spawn, failure.stage, failure.error)
             return
-        launch = Launch(
-            key=spawn.key,
-            generation=spawn.generation,
-            spec=spawn.spec,
-            stdin=connection,
-            stdout=stdout,
-            stderr=stderr,
-        )
 
         def report(outcome: Launched | LaunchFailed) -> None:
-            if connection is not None:
-                self.system.close(connection)
+            self._close(ours)
             self._launched(outcome)
 
         try:
             self.system.launch(launch, report)
         except OSError as error:
-            if connection is not None:
-                self.system.close(connection)
+            self._close(ours)
+            self.checks.end(spawn.key, spawn.generation)
             self._failed(spawn, "fork", error)
+
+    def _prepare(self, spawn: Spawn, ours: list[int]) -> Launch:
+        """Get what the child needs; put into *ours* what is to be closed after the launch."""
+        key, generation, spec = spawn.key, spawn.generation, spawn.spec
+        stage, stdin, handover = "stdout", None, Handover()
+        try:
+            stdout, stderr = self.outputs.descriptors(key, spec)
+            stage = "stdin"
+            if spawn.connection is not None:
+                stdin = stdout = self._listeners.take(spawn.connection)
+                ours.append(stdin)
+            elif spawn.text is not None:
+                stdin = self.system.text(spawn.text.encode("utf-8", "surrogateescape"))
+                ours.append(stdin)
+            stage = "ready"
+            if "#" not in key:
+                handover = self.checks.prepare(key, generation, spec)
+        except OSError as error:
+            raise CannotPrepare(stage, error) from error
+        return Launch(
+            key=key,
+            generation=generation,
+            spec=spec,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            extra=handover.extra,
+            environ=handover.environ,
+        )
+
+    def _close(self, ours: list[int]) -> None:
+        while ours:
+            self.system.close(ours.pop())
 
     def _launched(self, outcome: Launched | LaunchFailed) -> None:
         if isinstance(outcome, Launched):
@@ -255,17 +370,24 @@ class Runner:
         else:
             event = SpawnFailed(outcome.generation, outcome.exit, self.system.chance())
         self.post(Happened(outcome.key, event))
+        if isinstance(outcome, Launched):
+            self.checks.begin(outcome.key, outcome.generation)
+        else:
+            self.checks.end(outcome.key, outcome.generation)
 
     def _failed(self, spawn: Spawn, stage: str, error: OSError) -> None:
         why = Exit(
             stage=stage,
             errno=error.errno,
-            message=f"{stage}: {error.strerror or error}",
+            message=f"{stage}: {error.strerror or error}"
+            + (f": {error.filename}" if error.filename else ""),
             at=self.system.wall(),
         )
         self.post(Happened(spawn.key, SpawnFailed(spawn.generation, why, self.system.chance())))
 
     def _signal(self, key: Key, generation: int, signum: int, scope: Scope) -> None:
+        if self._conditions.abort(key, generation):
+            return  # There is no child yet, only the question whether there is to be one.
         try:
             self.system.signal(key, generation, signum, scope)
         except OSError as error:

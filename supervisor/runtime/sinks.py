@@ -1,4 +1,4 @@
-"""Where output goes: files and piesd's own streams, each with a bounded buffer and its losses.
+"""Where output goes: files, collectors of messages, piesd's own streams; buffers and losses.
 
 The policy, the same for every sink:
 
@@ -11,18 +11,21 @@ The policy, the same for every sink:
   holds: one gap, at the place of which the sink gets a line that says how much is missing.
 - A failing sink is tried again after 1, 2, 4 and then every 5 s, and at once by `reopen`.
 
-Only whole lines are lost. A task exists only while a sink has something to do.
+Only whole lines are lost. A task exists only while a sink has something to do. piesd's own log has
+another policy where syslog or the journal takes it: see `supervisor.runtime.ownsink`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, Literal, Protocol
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final, Literal
 
 import trio
 
 from supervisor.model.component import Key, Output
 from supervisor.runtime.ring import count_lines
+from supervisor.runtime.writers import Piece, Source, Style, Writer
 from supervisor.system.logfile import CannotWrite
 
 if TYPE_CHECKING:
@@ -45,40 +48,6 @@ Report = Callable[[str, Level, Key, str], None]
 """Called with the kind, the level, the component's key and the text of something worth telling."""
 
 
-class Target(Protocol):
-    """What a sink writes to; every method may block and is called in `System.blocking`."""
-
-    def write(self, blocks: list[bytes]) -> int:
-        """Append as much as goes now and return the number of bytes that went.
-
-        Raises:
-            CannotWrite: only a part went; it says how much.
-            OSError: nothing went.
-        """
-
-    def reopen(self) -> None:
-        """Open the path anew, after somebody moved the file away."""
-
-    def close(self) -> None:
-        """Close it."""
-
-
-OpenLog = Callable[[Output], Target]
-"""Opens a log file, in a worker thread."""
-
-
-class Source(Protocol):
-    """What feeds a sink: one output stream of a component."""
-
-    tag: str
-
-    def lose(self, lines: int, size: int) -> None:
-        """Count a loss."""
-
-    def resume(self) -> None:
-        """Read on: the sink has room again, or has given up."""
-
-
 class Sink:
     """One place that output goes to; several streams may share it, and no line is ever torn."""
 
@@ -89,19 +58,19 @@ class Sink:
         "_gap",
         "_losing",
         "_nudge",
-        "_open_target",
+        "_open_writer",
         "_queue",
         "_reopen",
         "_retry_in",
         "_settled",
-        "_target",
         "_torn_by",
         "_trouble",
         "_waiting",
-        "labelled",
+        "_writer",
         "name",
         "settings",
         "size",
+        "style",
         "users",
     )
 
@@ -110,20 +79,18 @@ class Sink:
         depot: Depot,
         name: str,
         settings: Output,
-        open_target: Callable[[Output], Target],
-        *,
-        labelled: bool,
+        open_writer: Callable[[Output], Writer],
+        style: Style,
     ) -> None:
         self.name = name
         self.settings = settings
-        self.labelled = labelled
-        """Each line begins with the component's tag."""
+        self.style = style
         self.users = 0
         self.size = 0
         self._depot = depot
-        self._open_target = open_target
-        self._target: Target | None = None
-        self._queue: list[tuple[Source, bytes]] = []
+        self._open_writer = open_writer
+        self._writer: Writer | None = None
+        self._queue: list[Piece] = []
         self._busy = False
         self._reopen: Literal["reopen", "renew"] | None = None
         self._torn_by: Source | None = None
@@ -160,7 +127,7 @@ class Sink:
     def put(self, source: Source, block: bytes) -> None:
         """Take whole lines, or a piece of a line that is too long to be held together.
 
-        A labelled sink must be given whole lines only.
+        Where `whole` is true, only whole lines may come.
         """
         size = self.size + len(block)
         if self._losing or size > (SMALL_BUFFER if self._trouble else HARD_LIMIT):
@@ -171,18 +138,30 @@ class Sink:
         self._append(source, block)
         self._work_on()
 
+    @property
+    def whole(self) -> bool:
+        """Whether it must be given whole lines: each of them gets something of its own."""
+        return self.style != "raw"
+
     def _append(self, source: Source, block: bytes) -> None:
-        if label := self._label(source):
+        label = self._label(source)
+        if label:
             block = label + block[:-1].replace(b"\n", b"\n" + label) + b"\n"
-        elif self._torn_by is not None and self._torn_by is not source:
+        if self._torn_by is not None and (self._torn_by is not source or self.whole):
             block = b"\n" + block
         self._torn_by = None if block.endswith(b"\n") else source
-        self._queue.append((source, block))
+        if self.style == "message":
+            piece = Piece(source, block, 0, source.origin, self._depot.system.wall())
+        else:
+            piece = Piece(source, block, len(label))
+        self._queue.append(piece)
         self._grow(len(block))
 
     def _label(self, source: Source) -> bytes:
+        if self.style == "time":
+            return timestamp(self._depot.system.wall())
         # Lines without a tag are piesd's own.
-        return f"{source.tag} | ".encode() if self.labelled and source.tag else b""
+        return f"{source.tag} | ".encode() if self.style == "tag" and source.tag else b""
 
     def _grow(self, size: int) -> None:
         self.size += size
@@ -201,9 +180,9 @@ class Sink:
         text = f"cannot write {self.name}: {why}; dropping lines of {_whose(source.tag)}"
         self._depot.report("output-lost", "warning", source.tag, text)
 
-    def _lose(self, source: Source, block: bytes, label: bytes = b"") -> None:
+    def _lose(self, source: Source, block: bytes, label: int = 0) -> None:
         lines = count_lines(block)
-        size = len(block) - lines * len(label)
+        size = len(block) - lines * label
         lost_lines, lost_bytes = self._gap.get(source, (0, 0))
         self._gap[source] = lost_lines + lines, lost_bytes + size
         source.lose(lines, size)
@@ -212,7 +191,7 @@ class Sink:
         gap, self._gap = self._gap, {}
         self._losing = False
         if self._torn_by is not None:  # The rest of a very long line was lost with the others.
-            self._queue.append((self._torn_by, b"\n"))
+            self._queue.append(Piece(self._torn_by, b"\n", 0))
             self._grow(1)
             self._torn_by = None
         for source, (lines, size) in gap.items():
@@ -230,14 +209,15 @@ class Sink:
 
     def reopen(self) -> None:
         """Open the file anew if it is open, and try again at once if it failed."""
-        if self._target or self._busy:
+        if self._writer or self._busy:
             self._order("reopen")
             self._hasten()
 
     def retune(self, settings: Output) -> None:
-        """Go on with other settings for the same place."""
+        """Go on with other settings for the same file."""
         if settings != self.settings:
             self.settings = settings
+            self.style = file_style(settings)
             self._order("renew")
             self._hasten()
 
@@ -274,7 +254,7 @@ class Sink:
 
     async def _work(self) -> None:
         try:
-            while self._queue or self._reopen or (self._target and not self.users):
+            while self._queue or self._reopen or (self._writer and not self.users):
                 await self._write()
         except Exception as exc:  # noqa: BLE001 - a bug here costs this sink's lines, no neighbour
             self._abandon(f"a bug: {exc!r}")
@@ -287,10 +267,10 @@ class Sink:
                 self._depot.discard(self)
 
     async def _write(self) -> None:
-        blocks = [block for _, block in self._queue]
+        queue = list(self._queue)
         order, self._reopen = self._reopen, None
         try:
-            written = await self._depot.blocking(self._blocking, blocks, order)
+            written = await self._depot.blocking(self._blocking, queue, order)
         except Exception as exc:  # noqa: BLE001 - whatever a target raises, it is this sink's alone
             self._order(order)
             if isinstance(exc, CannotWrite):
@@ -298,39 +278,43 @@ class Sink:
             await self._failed(exc)
             return
         self._consume(written)
-        if written == sum(map(len, blocks)):
-            self._recovered()
+        if written or not queue:
+            self._recovered(written)
         if self.size <= self._limit // 2:
             if self._losing and not self._trouble:
                 self._end_losing()
             self._resume_all()
-        if blocks and not written:
-            await trio.sleep(_NO_PROGRESS_PAUSE)
+        if queue and not written:
+            await self._stalled()
 
-    def _blocking(self, blocks: list[bytes], order: Literal["reopen", "renew"] | None) -> int:
+    async def _stalled(self) -> None:
+        await trio.sleep(_NO_PROGRESS_PAUSE)
+
+    def _blocking(self, queue: list[Piece], order: Literal["reopen", "renew"] | None) -> int:
         """Do what is to be done; in a worker thread, while the task waits."""
-        if self._target is not None:
+        if self._writer is not None:
             if order == "reopen":
-                self._target.reopen()
-            elif order == "renew" or not (blocks or self.users):
-                target, self._target = self._target, None
-                target.close()
-        if not blocks:
+                self._writer.reopen()
+            elif order == "renew" or not (queue or self.users):
+                writer, self._writer = self._writer, None
+                writer.close()
+        if not queue:
             return 0
-        if self._target is None:
-            self._target = self._open_target(self.settings)
-        return self._target.write(blocks)
+        if self._writer is None:
+            self._writer = self._open_writer(self.settings)
+        return self._writer.write(queue)
 
     def _consume(self, written: int) -> None:
         gone = 0
-        for index, (source, block) in enumerate(self._queue):
-            if len(block) > written:
+        for index, piece in enumerate(self._queue):
+            size = len(piece.block)
+            if size > written:
                 if written:
-                    self._queue[index] = source, block[written:]
+                    self._queue[index] = piece._replace(block=piece.block[written:])
                     self._grow(-written)
                 break
-            written -= len(block)
-            self._grow(-len(block))
+            written -= size
+            self._grow(-size)
             gone += 1
         del self._queue[:gone]
 
@@ -352,22 +336,22 @@ class Sink:
         self._nudge = None
 
     def _complain(self, reason: str) -> None:
-        self._blamed = tag = self._queue[0][0].tag if self._queue else ""
+        self._blamed = tag = self._queue[0].source.tag if self._queue else ""
         text = f"cannot write {self.name}: {reason}; holding lines of {_whose(tag)} back"
         self._depot.report("output-failed", "warning", tag, text)
 
     def _trim(self) -> None:
         """Lose what is too much to be held back; the first block may have been written in part."""
         while self.size > SMALL_BUFFER and len(self._queue) > 1:
-            source, block = self._queue.pop()
+            source, block, label, *_ = self._queue.pop()
             self._grow(-len(block))
             if not self._losing:
                 self._begin_losing(source, self._trouble)
-            self._lose(source, block, self._label(source))
-            before, last = self._queue[-1]
-            self._torn_by = None if last.endswith(b"\n") else before
+            self._lose(source, block, label)
+            last = self._queue[-1]
+            self._torn_by = None if last.block.endswith(b"\n") else last.source
 
-    def _recovered(self) -> None:
+    def _recovered(self, _written: int) -> None:
         self._retry_in = 0.0
         if self._trouble:
             self._trouble = ""
@@ -378,9 +362,9 @@ class Sink:
     def _abandon(self, why: str) -> None:
         """Lose everything that waits, and say so: there is no later."""
         queue, self._queue = self._queue, []
-        for source, block in queue:
+        for source, block, label, *_ in queue:
             self._grow(-len(block))
-            self._lose(source, block, self._label(source))
+            self._lose(source, block, label)
         self._reopen = None
         self._torn_by = None
         # What is told here may come back as a line of our own log, for this very sink.
@@ -398,12 +382,23 @@ class Sink:
         if self._queue or self._gap:
             self._abandon(self._trouble or "it was not written in time")
 
-    def take_target(self) -> Target | None:
-        """Hand over the open target for closing, unless a write is under way."""
+    def take_writer(self) -> Writer | None:
+        """Hand over what is open for closing, unless a write is under way."""
         if self._busy:
             return None
-        target, self._target = self._target, None
-        return target
+        writer, self._writer = self._writer, None
+        return writer
+
+
+def file_style(settings: Output) -> Style:
+    """Return what each line of a file begins with."""
+    return "time" if settings.timestamps else "raw"
+
+
+def timestamp(at: float) -> bytes:
+    """Return a moment in Unix time as lines of a file begin with it. Source: RFC 3339, UTC."""
+    text = datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
+    return text.replace("+00:00", "Z ").encode()
 
 
 def _whose(tag: str) -> str:

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import string
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Literal, assert_never
 
-from supervisor.model.component import Environment
+from supervisor.model.component import Environment, EnvStep
+from supervisor.model.expansion import ExpansionError, expand
 
 if TYPE_CHECKING:
     from supervisor.system.users import Identity
 
+NOTHING: Mapping[str, str] = MappingProxyType({})
+
 _OURS = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_PID", "LISTEN_FDS")
+
+
+class BadStep(Exception):
+    """A step of an environment that cannot be taken; the message is for people."""
 
 
 def without_internals(environ: Mapping[str, str]) -> dict[str, str]:
@@ -33,11 +42,22 @@ def _matches(name: str, value: str, patterns: Iterable[str]) -> bool:
 
 
 def child_environment(
-    rules: Environment, base: Mapping[str, str], identity: Identity | None
+    rules: Environment,
+    base: Mapping[str, str],
+    identity: Identity | None,
+    contents: Mapping[str, str] = NOTHING,
 ) -> dict[str, str]:
-    """Return the variables of a child: `clear` or `keep`, `unset`, those of its user, `set`.
+    """Return what *rules* make of *base*.
 
-    Patterns are shell patterns; `NAME=VALUE` fits only a variable that has this value.
+    In this order: `clear` or `keep`, `unset`, the variables of its user, `set`, `files`, and then
+    the `steps` one by one. Patterns are shell patterns; `NAME=VALUE` fits only a variable that has
+    this value.
+
+    Args:
+        contents: the contents of the files that the rules name, by path.
+
+    Raises:
+        BadStep: a step cannot be taken. The message shows no value of a variable.
 
     Source: pies.md section 1.4 for the rules.
     """
@@ -52,4 +72,42 @@ def child_environment(
         result["HOME"] = identity.home
         result["SHELL"] = identity.shell
     result.update(rules.set)
+    result.update({name: contents[path] for name, path in rules.files.items()})
+    for step in rules.steps:
+        _take(step, result)
     return result
+
+
+def _take(step: EnvStep, env: dict[str, str]) -> None:
+    """Change *env* as *step* says."""
+    name, equals, value = step.text.partition("=")
+    if not equals and step.kind in ("set", "append", "prepend"):
+        raise BadStep(f"env {step.kind}: NAME=VALUE is wanted, and there is no '='")
+    match step.kind:
+        case "set":
+            env[name] = _expand(f"env {name}", value, env)
+        case "eval":
+            _expand("env eval", step.text, env)
+        case "unset":
+            for found in [n for n, v in env.items() if _matches(n, v, (step.text,))]:
+                del env[found]
+        case "append":
+            env[name] = env[name] + value if name in env else _without_joint(value, 0)
+        case "prepend":
+            env[name] = value + env[name] if name in env else _without_joint(value, -1)
+        case _:
+            assert_never(step.kind)
+
+
+def _expand(what: str, text: str, env: dict[str, str]) -> str:
+    try:
+        return expand(text, env)
+    except ExpansionError as error:
+        raise BadStep(f"{what}: {error}") from None
+
+
+def _without_joint(value: str, place: Literal[0, -1]) -> str:
+    """Return *value* without the punctuation that would join it to what was there before."""
+    if value and value[place] in string.punctuation:
+        return value[1:] if place == 0 else value[:-1]
+    return value

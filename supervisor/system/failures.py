@@ -8,7 +8,8 @@ import stat
 import struct
 from typing import NamedTuple
 
-from supervisor.system.spawn import Failure, Program
+from supervisor.system.program import Program
+from supervisor.system.spawn import Failure
 
 _BEFORE_IDENTITY = frozenset({errno.EPERM, errno.EINVAL, errno.EAGAIN, errno.ENOMEM})
 """What setgroups, setgid and setuid can say; chdir says none of these."""

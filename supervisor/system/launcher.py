@@ -7,22 +7,32 @@ import logging
 import math
 import os
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Protocol, TypeVar
 
 import trio
 from msgspec import Struct
 
+from supervisor.model.component import Component
 from supervisor.model.state import Exit
 from supervisor.system import spawn
-from supervisor.system.environment import child_environment
+from supervisor.system.environment import BadStep, child_environment
 from supervisor.system.failures import explain
 from supervisor.system.mounts import Mounts
 from supervisor.system.port import Launch, Launched, LaunchFailed, P, Report
+from supervisor.system.preparing import prepare, touched
 from supervisor.system.process_setup import ProcessSetup
+from supervisor.system.program import (
+    CannotSpawn,
+    Program,
+    Streams,
+    close_streams,
+    duplicate,
+    make_program,
+)
 from supervisor.system.readiness import Readiness
-from supervisor.system.spawn import CannotSpawn, Failure, Program, Streams, Verdict
+from supervisor.system.spawn import Failure, Verdict
 from supervisor.system.trees import MARKER, Forest, Tree
 from supervisor.system.users import Identity, NoIdentity, Users, resolve
 
@@ -129,73 +139,116 @@ class Launcher:
             launch.spec,
             self._streams(launch),
         )
-        if spec.user is None and not spec.group:
-            self._start(task, streams, None)
-        elif identity := self._users.cached(spec.user, spec.group, spec.allgroups):
-            self._start(task, streams, identity)
+        identity = None
+        known = spec.user is None and not spec.group
+        if not known:
+            identity = self._users.cached(spec.user, spec.group, spec.allgroups)
+            known = identity is not None
+        if known and self._quick(spec):
+            try:
+                contents = prepare(spec)
+            except CannotSpawn as error:
+                self._refuse(task, error)
+                return
+            self._start(task, streams, identity, contents)
         elif copies := self._copy(task, streams):
             self._later(task, partial(self._start_when_known, task, copies))
+
+    def _quick(self, spec: Component) -> bool:
+        """Tell whether the files that a start reads or removes are where nothing hangs."""
+        try:
+            here = os.fsencode(spec.chdir or "/")
+            paths = list(map(os.fsencode, touched(spec)))
+        except UnicodeEncodeError:
+            return True  # There can be no such file, and the attempt will say so.
+        return all(self._mounts.local(os.path.join(here, path)) for path in paths)
 
     def _streams(self, launch: Launch) -> Streams:
         stdin = launch.stdin
         if stdin is None:
             stdin = self._null if launch.spec.nullinput else -1
-        return Streams(stdin, launch.stdout, launch.stderr)
+        return Streams(stdin, launch.stdout, launch.stderr, launch.extra)
 
     def _copy(self, task: _Task, streams: Streams) -> Streams | None:
         """Return descriptors that the caller does not close under us, or report the failure."""
         try:
-            return spawn.duplicate(streams)
+            return duplicate(streams)
         except OSError as error:
             number = error.errno or errno.EMFILE
             self._fail(task, "fork", number, f"fork: {os.strerror(number)}")
             return None
 
     async def _start_when_known(self, task: _Task, streams: Streams) -> None:
-        spec = task.launch.spec
+        spec, identity = task.launch.spec, None
         try:
-            identity = await self._blocking(resolve, spec.user, spec.group, spec.allgroups)
-        except NoIdentity as error:
+            if spec.user is not None or spec.group:
+                identity = await self._blocking(resolve, spec.user, spec.group, spec.allgroups)
+                self._users.remember(spec.user, spec.group, spec.allgroups, identity)
+            contents = await self._blocking(prepare, spec)
+        except (NoIdentity, CannotSpawn) as error:
             self._fail(task, error.stage, error.number, error.message)
         else:
-            self._users.remember(spec.user, spec.group, spec.allgroups, identity)
-            self._start(task, streams, identity)
+            self._start(task, streams, identity, contents)
         finally:
-            spawn.close_streams(streams)
+            close_streams(streams)
 
     # --- what
 
-    def _start(self, task: _Task, streams: Streams, identity: Identity | None) -> None:
+    def _start(
+        self,
+        task: _Task,
+        streams: Streams,
+        identity: Identity | None,
+        contents: Mapping[str, str],
+    ) -> None:
         """Fork the child; what follows depends on whether it may hang."""
         launch = task.launch
-        environ = child_environment(launch.spec.env, self._environ, identity)
-        environ[MARKER] = self._forest.marker(launch.key, launch.generation)
         try:
-            program = spawn.make_program(launch.spec, environ, identity)
+            environ = self._child_environment(launch, identity, contents)
+            program = make_program(launch.spec, environ, identity)
             if spawn.FORK_EXEC is None:
                 if copies := self._copy(task, streams):
                     self._later(task, partial(self._start_slowly, task, program, copies))
                 return
-            vfork = not program.switches and all(map(self._mounts.local, program.places()))
+            local = not program.switches and all(map(self._mounts.local, program.places()))
+            vfork = local and not program.bounds
             pid, verdict = spawn.start(
                 program, streams, vfork=vfork, nofile=self._nofile, sealed=self._sealed
             )
         except CannotSpawn as error:
-            self._fail(task, error.stage, error.number, error.message)
+            self._refuse(task, error)
             return
         tree = self._forest.plant(launch.key, launch.generation, pid)
         self._pending[pid] = _Pending(task=task, program=program, verdict=verdict, tree=tree)
-        if self._decide(pid, may_look=vfork):
+        if self._decide(pid, may_look=local):
             return
 
         def ready() -> None:
-            self._decide(pid, may_look=False)
+            self._decide(pid, may_look=local)
 
         try:
             self._readiness.watch(verdict.fd, ready)
         except OSError as error:
             # The kernel has no memory for one more watch. The child's end will decide.
             log.warning("cannot watch the start of %s: %s", launch.key, error)
+
+    def _child_environment(
+        self, launch: Launch, identity: Identity | None, contents: Mapping[str, str]
+    ) -> dict[str, str]:
+        """Return the variables of the child: the rules for all, its own, then ours.
+
+        Raises:
+            CannotSpawn: a rule cannot be applied.
+        """
+        spec = launch.spec
+        try:
+            base = child_environment(spec.env_base, self._environ, None, contents)
+            environ = child_environment(spec.env, base, identity, contents)
+        except BadStep as error:
+            raise CannotSpawn("env", errno.EINVAL, str(error)) from None
+        environ.update(launch.environ)
+        environ[MARKER] = self._forest.marker(launch.key, launch.generation)
+        return environ
 
     def _decide(self, pid: int, *, may_look: bool) -> bool:
         """Report a launch if its child has spoken. *may_look*: its files are local."""
@@ -232,12 +285,12 @@ class Launcher:
         try:
             result = await self._blocking(spawn.start_slowly, program, streams, nofile=self._nofile)
         except CannotSpawn as error:
-            self._fail(task, error.stage, error.number, error.message)
+            self._refuse(task, error)
             return
         finally:
             self.slow_starts -= 1
             self._forest.give_up(key, generation)
-            spawn.close_streams(streams)
+            close_streams(streams)
         if isinstance(result, Failure):
             await self._explain_later(task, program, result)
             return
@@ -258,6 +311,9 @@ class Launcher:
 
     def _succeed(self, task: _Task, pid: int) -> None:
         task.report(Launched(task.launch.key, task.launch.generation, pid))
+
+    def _refuse(self, task: _Task, error: CannotSpawn) -> None:
+        self._fail(task, error.stage, error.number, error.message)
 
     def _fail(self, task: _Task, stage: str, number: int, message: str) -> None:
         exit_ = Exit(stage=stage, errno=number, message=message, at=self._wall())

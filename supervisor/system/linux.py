@@ -16,6 +16,7 @@ from typing import Literal, TypeVar, assert_never
 import trio
 
 from supervisor.model.component import Address, Key
+from supervisor.system.datagrams import Datagrams
 from supervisor.system.launcher import Launcher
 from supervisor.system.port import Connection, Launch, P, Reaped, Report, TreeReport
 from supervisor.system.process_setup import ProcessSetup, remember_process
@@ -59,6 +60,7 @@ class LinuxSystem:
         self._forest = Forest(self._table, instance, boot, setup.environ.get(MARKER, ""))
         self._readiness = Readiness()
         self._listeners = Listeners()
+        self._datagrams = Datagrams()
         self._launcher = Launcher(
             setup, self._forest, self._readiness, blocking=self.blocking, wall=self.wall
         )
@@ -69,6 +71,7 @@ class LinuxSystem:
         self._launcher.dispose()
         self._readiness.dispose()
         self._listeners.dispose()
+        self._datagrams.dispose()
         self._table.dispose()
 
     def wall(self) -> float:
@@ -90,13 +93,19 @@ class LinuxSystem:
         return self._reaper.reap()
 
     def signal(
-        self, key: Key, generation: int, signum: int, scope: Literal["group", "lost", "tree"]
+        self,
+        key: Key,
+        generation: int,
+        signum: int,
+        scope: Literal["leader", "group", "lost", "tree"],
     ) -> int:
         """Send a signal; return how many got it, where a whole process group counts as one."""
         tree = self._forest.find(key, generation)
         if tree is None:
             return 0
         match scope:
+            case "leader":
+                return self._forest.signal_leader(tree, signum)
             case "group":
                 return self._forest.signal_group(tree, signum)
             case "lost":
@@ -125,6 +134,27 @@ class LinuxSystem:
         os.set_blocking(reader, False)
         return reader, writer
 
+    def text(self, text: bytes) -> int:
+        """Return a descriptor from which *text*, of any length, can be read to its end."""
+        fd = os.memfd_create("text", os.MFD_CLOEXEC)
+        try:
+            rest = memoryview(text)
+            while rest:
+                rest = rest[os.write(fd, rest) :]
+            os.lseek(fd, 0, os.SEEK_SET)
+        except OSError:
+            os.close(fd)
+            raise
+        return fd
+
+    def notify_socket(self, path: str) -> int:
+        """Return a non-blocking datagram socket at *path*, which `close` removes again."""
+        return self._datagrams.open(path)
+
+    def receive(self, fd: int) -> bytes | None:
+        """Read one datagram of such a socket: None when there is nothing now."""
+        return self._datagrams.receive(fd)
+
     def read(self, fd: int, most: int) -> bytes | None:
         """Read what is there: None when there is nothing now, `b""` at the end."""
         try:
@@ -139,7 +169,8 @@ class LinuxSystem:
     def close(self, fd: int) -> None:
         """Close a descriptor, and stop watching it."""
         self._readiness.unwatch(fd)
-        os.close(fd)
+        if not self._datagrams.close(fd):
+            os.close(fd)
 
     def watch(self, fd: int, ready: Callable[[], None]) -> None:
         """Call *ready* from `serve` whenever *fd* is readable or at its end."""

@@ -4,8 +4,26 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 
 from supervisor.model.errors import AlreadyRunning
+from supervisor.system.proctable import ProcessInfo, read_process
+
+
+def _exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    return True
+
+
+def _began_at(info: ProcessInfo) -> float:
+    """Return when a process began, as Unix time."""
+    age = time.clock_gettime(time.CLOCK_BOOTTIME) - info.started / os.sysconf("SC_CLK_TCK")
+    return time.time() - age
 
 
 class InstanceLock:
@@ -63,11 +81,46 @@ class InstanceLock:
         return os.path.samestat(named, os.fstat(fd))
 
 
+_SLACK = 2.0
+"""Seconds by which the times of files and of processes may differ."""
+
+
 class PidFile:
-    """A file with our pid, for scripts. It says nothing about who is alive: the lock does."""
+    """A file with our pid, for scripts and for pies' rule that two must not use the same."""
 
     def __init__(self, path: str) -> None:
         self.path = path
+
+    def check(self, *, force: bool = False) -> None:
+        """Refuse to start where the file names another living process, unless *force*.
+
+        A number that has been given anew since the file was written names nobody: that process
+        began later than the file. Content that is no number does not count either.
+
+        Raises:
+            AlreadyRunning: it does, and who that is.
+        """
+        owner = None if force else self.owner()
+        if owner is not None:
+            raise AlreadyRunning(
+                f"cannot start: the pid file {self.path} names process {owner}, which is alive; "
+                "stop that first, or say --force if it is something else"
+            )
+
+    def owner(self) -> int | None:
+        """Return the living process, not this one, that the file names, or None."""
+        try:
+            with open(self.path, encoding="ascii") as file:
+                written = os.fstat(file.fileno()).st_mtime
+                pid = int(file.read(32).strip())
+        except (OSError, ValueError):
+            return None
+        if pid <= 0 or pid == os.getpid():
+            return None
+        info = read_process(pid)
+        if info is None:
+            return pid if _exists(pid) else None  # Where /proc hides other people's processes.
+        return pid if info.alive and _began_at(info) <= written + _SLACK else None
 
     def write(self) -> None:
         """Write the pid; a reader sees the old content or the whole new one.

@@ -10,6 +10,8 @@ import select
 import stat
 import time
 
+from supervisor.system.rotation import OldFiles
+
 log = logging.getLogger(__name__)
 
 _PATIENCE = 1.0
@@ -48,12 +50,17 @@ class LogFile:
 
     Args:
         rotate_size: bytes after which the file is rotated, 0 for never.
+        compress: whether the old files become PATH.1.gz ….
     """
 
-    def __init__(self, path: str, rotate_size: int = 0, rotate_keep: int = 5) -> None:
-        self.path, self.rotate_size, self.rotate_keep = path, rotate_size, rotate_keep
+    def __init__(
+        self, path: str, rotate_size: int = 0, rotate_keep: int = 5, *, compress: bool = False
+    ) -> None:
+        self.path, self.rotate_size = path, rotate_size
+        self.old = OldFiles(path, rotate_keep, compress=compress)
         self._fd = -1
         self._regular = False
+        self._tidied = False
         self._size = 0
         self._line_start = 0
         """Where the last line begins; equal to the size when that line is complete."""
@@ -86,10 +93,15 @@ class LogFile:
 
     def reopen(self) -> None:
         """Open the file anew, because somebody has moved it. The next write does it."""
-        self.close()
+        self._close()
 
     def close(self) -> None:
         """Close it; a later write opens it again."""
+        self._close()
+        self.old.close()
+        self._tidied = False
+
+    def _close(self) -> None:
         if self._fd >= 0:
             if self._regular:
                 status = os.fstat(self._fd)
@@ -109,10 +121,13 @@ class LogFile:
             except OSError:
                 moved = True
             if moved:
-                self.close()
+                self._close()
         if self._fd < 0:
             self._open()
             self._looked_at = now
+        if self._regular and not self._tidied:
+            self._tidied = True
+            self.old.tidy()
 
     def _open(self) -> None:
         self._fd = _open_patiently(self.path)
@@ -164,20 +179,9 @@ class LogFile:
 
     def _rotate(self) -> None:
         """Move the file out of the way; when that is impossible, go on with it."""
-        self.close()
+        self._close()
         try:
-            last = 0
-            while os.path.lexists(f"{self.path}.{last + 1}"):
-                last += 1
-            for number in range(last, 0, -1):
-                if number >= self.rotate_keep:
-                    os.unlink(f"{self.path}.{number}")
-                else:
-                    os.replace(f"{self.path}.{number}", f"{self.path}.{number + 1}")
-            if self.rotate_keep > 0:
-                os.replace(self.path, f"{self.path}.1")
-            else:
-                os.unlink(self.path)
+            self.old.take_in()
         except FileNotFoundError:
             pass  # Somebody else has moved it: that will do.
         except OSError as error:

@@ -10,6 +10,7 @@ import sys
 
 from msgspec import Struct
 
+from supervisor.system import seats
 from supervisor.system.environment import without_internals
 
 _PR_SET_CHILD_SUBREAPER = 36
@@ -49,11 +50,13 @@ def prepare_process() -> ProcessSetup:
     """Make this process fit to supervise. Called once, by the main thread, before trio runs.
 
     Orphaned descendants become our children; no child inherits an ignored signal, a blocked one,
-    or a descriptor; we may open as many files as the system lets us.
+    or a descriptor; the numbers up to 9 stay free for what single children get; we may open as many
+    files as the system lets us.
     """
     notes: list[str] = []
     _open_standard_descriptors()
     sealed = close_others_on_exec()
+    seats.reserve()
     reset_signals()
     before = remember_process()
     _raise_nofile(before.nofile, notes)

@@ -70,3 +70,15 @@ def signal_group(leader: int, signum: int) -> bool:
         log.debug("no right to signal the process group %d", leader)
         return False
     return True
+
+
+def signal_leader(leader: int, signum: int) -> bool:
+    """Signal our child *leader* alone, which must not be reaped yet."""
+    try:
+        os.kill(leader, signum)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        log.debug("no right to signal process %d", leader)
+        return False
+    return True

@@ -16,7 +16,7 @@ from supervisor.system.port import Connection, ListenError
 from supervisor.system.users import NoIdentity, find_group, find_user
 
 _BACKLOG = 4096
-_LONGEST_PATH = 107
+LONGEST_PATH = 107
 """Bytes of sun_path without the zero at its end, unix(7)."""
 
 _PASSING = frozenset(
@@ -139,14 +139,16 @@ def closing(control: socket.socket, address: Address) -> Callable[[], None]:
     return close
 
 
-def make_directory(path: str) -> None:
+def make_directory(path: str) -> bool:
     """Make *path* and what is missing above it: for ourselves alone, or for all below /run.
+
+    Returns whether there was something to make.
 
     Raises:
         OSError: it cannot be made.
     """
     if not path or os.path.isdir(path):
-        return
+        return False
     public = os.geteuid() == 0 and os.path.abspath(path).startswith(("/run/", "/var/run/"))
     make_directory(os.path.dirname(path))
     try:
@@ -154,6 +156,8 @@ def make_directory(path: str) -> None:
     except FileExistsError:
         if not os.path.isdir(path):
             raise
+        return False
+    return True
 
 
 def open_listener(address: Address, *, default_mode: int | None = None) -> socket.socket:
@@ -192,8 +196,8 @@ def _open_unix(address: UnixAddress, default_mode: int | None) -> socket.socket:
     stage, opened, place = "bind", None, None
     try:
         uid, gid = _owner(address)
-        if len(os.fsencode(path)) > _LONGEST_PATH:
-            raise OSError(errno.ENAMETOOLONG, f"a socket's path has {_LONGEST_PATH} bytes at most")
+        if len(os.fsencode(path)) > LONGEST_PATH:
+            raise OSError(errno.ENAMETOOLONG, f"a socket's path has {LONGEST_PATH} bytes at most")
         _remove_stale(path)
         stage = "socket"
         opened = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

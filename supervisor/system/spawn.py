@@ -7,15 +7,21 @@ import errno
 import fcntl
 import os
 import resource
+import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from msgspec import Struct
+from msgspec import structs
 
-from supervisor.model.component import Component
-from supervisor.system.users import Identity
+from supervisor.system import limits, seats
+from supervisor.system.gate import Gate
+from supervisor.system.limits import BoundRefused
+from supervisor.system.process_setup import close_others_on_exec
+from supervisor.system.program import CannotSpawn, Program, Streams, close_streams, duplicate
+from supervisor.system.traits import TraitRefused, Traits, can_become, run_with
 
 _ForkExec = Callable[..., int]
 
@@ -38,43 +44,8 @@ FORK_EXEC = _find_fork_exec()
 # makes CPython fork, because it does not trust the C library to change users under vfork.
 _TAKES_ALLOW_VFORK = sys.version_info < (3, 14)
 
-
-class Program(Struct, frozen=True, kw_only=True):
-    """What to execute, how, and as whom; everything is ready for the child to use.
-
-    `candidates` are tried in order. `named` is the file as the configuration names it, and
-    `path` the directories it was looked for in, or None if it was given with a slash.
-    """
-
-    argv: list[bytes]
-    candidates: tuple[bytes, ...]
-    named: str
-    path: str | None
-    cwd: str | None
-    env: list[bytes]
-    umask: int
-    identity: Identity | None
-
-    @property
-    def switches(self) -> bool:
-        """True when the child has to become somebody else."""
-        return self.identity is not None and self.identity.changed
-
-    def places(self) -> list[bytes]:
-        """Return the full paths that a start will touch."""
-        cwd = os.fsencode(self.cwd or "")
-        if not cwd.startswith(b"/"):
-            with contextlib.suppress(OSError):  # Ours is gone: then a relative path stays one.
-                cwd = os.path.join(os.getcwdb(), cwd)
-        return [cwd, *(os.path.join(cwd, candidate) for candidate in self.candidates)]
-
-
-class Streams(NamedTuple):
-    """The descriptors that become 0, 1 and 2; -1 leaves the daemon's own."""
-
-    stdin: int
-    stdout: int
-    stderr: int
+_SLOW_SEATS = threading.Lock()
+"""Two worker threads must not put their descriptors on the same numbers at once."""
 
 
 class Failure(NamedTuple):
@@ -82,54 +53,6 @@ class Failure(NamedTuple):
 
     executing: bool
     number: int
-
-
-class CannotSpawn(Exception):
-    """There is no child. `stage` is `fork`, `env`, `exec` …; the message is for people."""
-
-    def __init__(self, stage: str, number: int, message: str) -> None:
-        super().__init__(message)
-        self.stage, self.number, self.message = stage, number, message
-
-
-def make_program(spec: Component, environ: Mapping[str, str], identity: Identity | None) -> Program:
-    """Return what a start of *spec* with the variables *environ* executes.
-
-    A name without a slash is looked for in the PATH of the child, as execvpe(3) does it.
-
-    Raises:
-        CannotSpawn: an argument or a variable is nothing that execve(2) takes.
-    """
-    named = spec.program if spec.program is not None else spec.argv[0]
-    path = None if "/" in named else environ.get("PATH", os.defpath)
-    try:
-        argv = [os.fsencode(word) for word in spec.argv]
-        env = []
-        for name, value in environ.items():
-            if not name or "=" in name:
-                raise CannotSpawn("env", errno.EINVAL, f"env {name!r}: not the name of a variable")
-            env.append(os.fsencode(f"{name}={value}"))
-        file = os.fsencode(named)
-        if path is None:
-            candidates: tuple[bytes, ...] = (file,)
-        else:
-            places = os.fsencode(path).split(b":")
-            candidates = tuple(os.path.join(place, file) for place in places)
-        text = b"".join((*argv, *env, *candidates, os.fsencode(spec.chdir or "")))
-    except UnicodeEncodeError as error:
-        raise CannotSpawn("exec", errno.EILSEQ, f"exec {named}: {error}") from None
-    if b"\0" in text:
-        raise CannotSpawn("exec", errno.EINVAL, f"exec {named}: a zero byte in an argument")
-    return Program(
-        argv=argv,
-        candidates=candidates,
-        named=named,
-        path=path,
-        cwd=spec.chdir,
-        env=env,
-        umask=-1 if spec.umask is None else spec.umask,
-        identity=identity,
-    )
 
 
 class Verdict:
@@ -179,6 +102,7 @@ def start(
     verdict is there at once. Without, the child may hang in a dead file system alone.
 
     Args:
+        vfork: not for a program with `bounds`, which are set while the child waits.
         nofile: the limits of open files that the child gets, if they are not ours.
         sealed: no descriptor of ours survives exec, so the child need not close them. With
             thousands of them, closing doubles the time of a start.
@@ -186,18 +110,92 @@ def start(
     Raises:
         CannotSpawn: there is no child, not even one that failed.
     """
+    copies: Streams | None = None
+    try:
+        if streams.extra:
+            # None of what we use here may sit on a number that another descriptor takes.
+            streams = copies = duplicate(streams)
+        if program.bounds:
+            return _start_bounded(program, streams, nofile=nofile, sealed=sealed)
+        return _start(program, streams, vfork=vfork, nofile=nofile, sealed=sealed)
+    except OSError as error:
+        raise CannotSpawn("fork", error.errno or 0, f"fork: {error.strerror}") from None
+    except TraitRefused as error:
+        raise CannotSpawn(error.stage, error.number, error.message) from None
+    finally:
+        if copies is not None:
+            close_streams(copies)
+
+
+def _start_bounded(
+    program: Program, streams: Streams, *, nofile: tuple[int, int] | None, sealed: bool
+) -> tuple[int, Verdict]:
+    """Start a child whose limits are set before its program executes, or not at all."""
+    # Its way to the gate is a descriptor of ours, which it must neither close nor hand on.
+    sealed = sealed or close_others_on_exec()
+    traits, bounds = program.traits, program.bounds
+    if program.switches and bounds.limits and not limits.may_limit_others() and can_become():
+        traits = structs.replace(traits, become=program.identity)
+        program = structs.replace(program, identity=None)
+    program = structs.replace(program, traits=Traits())
+    try:
+        gate = Gate()
+    except OSError as error:
+        reason = f"cannot hold a child back on this system: {error.strerror}"
+        raise CannotSpawn("limits", error.errno or 0, f"limits: {reason}") from None
+
+    def fork() -> tuple[int, Verdict, BoundRefused | None]:
+        begun = structs.replace(program, candidates=(gate.path, *program.candidates))
+        pid, verdict = _start(begun, streams, vfork=False, nofile=nofile, sealed=sealed)
+        try:
+            limits.set_limits(pid, bounds.limits)
+        except BoundRefused as refusal:
+            return pid, verdict, refusal
+        return pid, verdict, None
+
+    with gate:
+        pid, verdict, refusal = run_with(traits, fork)
+        if refusal is None and bounds.oom_score_adj is not None:
+            try:
+                limits.set_oom_score(pid, bounds.oom_score_adj)
+            except BoundRefused as error:
+                refusal = error
+        heard = verdict.hear()
+        if heard is True and refusal is None:
+            # The limits are in force, but they came too late.
+            reason = "this system did not hold the child back"
+            refusal = BoundRefused("limits", errno.ENOTSUP, f"limits: {reason}")
+        if refusal is not None and not isinstance(heard, Failure):
+            os.kill(pid, signal.SIGKILL)  # Nobody but us reaps it, and not now.
+            os.close(verdict.fd)
+            raise CannotSpawn(refusal.stage, refusal.number, refusal.message)
+    return pid, verdict
+
+
+def _start(
+    program: Program,
+    streams: Streams,
+    *,
+    vfork: bool,
+    nofile: tuple[int, int] | None,
+    sealed: bool,
+) -> tuple[int, Verdict]:
+    """Start a child with its traits, as `start`.
+
+    Raises:
+        CannotSpawn: there is no child.
+        OSError: there are no descriptors left.
+        TraitRefused: it cannot be given a trait.
+    """
     assert FORK_EXEC is not None
     identity = program.identity if program.switches else None
     uid = None if identity is None else identity.uid
     if not (vfork or _TAKES_ALLOW_VFORK) and uid is None:
         uid = os.getuid()
     arguments: list[Any] = [program.argv, program.candidates, not sealed]
-    try:
-        verdicts, say = os.pipe2(os.O_CLOEXEC)
-    except OSError as error:
-        raise CannotSpawn("fork", error.errno or 0, f"fork: {error.strerror}") from None
-    os.set_blocking(verdicts, False)
-    arguments += [() if sealed else (say,), program.cwd, program.env]
+    verdicts, say = _verdict_pipe(above_seats=bool(streams.extra))
+    numbers = [number for number, _ in streams.extra]
+    arguments += [() if sealed else tuple(sorted((*numbers, say))), program.cwd, program.env]
     arguments += [streams.stdin, -1, -1, streams.stdout, -1, streams.stderr, verdicts, say]
     arguments += [True, True, -1]  # Signals as they were for Python, an own session.
     arguments += [None if identity is None else identity.gid]
@@ -205,23 +203,56 @@ def start(
     arguments += [uid, program.umask, None]
     if _TAKES_ALLOW_VFORK:
         arguments.append(vfork)
-    ours = resource.getrlimit(resource.RLIMIT_NOFILE)
+    fork_exec = FORK_EXEC
     try:
-        # Limits belong to the process, and no code of ours runs in the child: so the child's are
-        # in force for the moment of the fork.
-        if nofile is not None and nofile != ours:
-            resource.setrlimit(resource.RLIMIT_NOFILE, nofile)
-        return FORK_EXEC(*arguments), Verdict(verdicts, vfork=vfork)
-    except OSError as error:
-        os.close(verdicts)
-        raise CannotSpawn("fork", error.errno or 0, f"fork: {error.strerror}") from None
+        with seats.taken(streams.extra), _open_files(nofile):
+            return run_with(program.traits, lambda: fork_exec(*arguments)), Verdict(
+                verdicts, vfork=vfork
+            )
     except ValueError as error:  # CPython takes no more than 64 groups.
         os.close(verdicts)
         raise CannotSpawn("groups", errno.EINVAL, f"groups: {error}") from None
+    except BaseException:
+        os.close(verdicts)
+        raise
     finally:
-        if nofile is not None and nofile != ours:
-            resource.setrlimit(resource.RLIMIT_NOFILE, ours)
         os.close(say)
+
+
+def _verdict_pipe(*, above_seats: bool) -> tuple[int, int]:
+    """Return a pipe for the verdict, of which the end for reading does not block."""
+    pipe = os.pipe2(os.O_CLOEXEC)
+    if above_seats:
+        low = pipe
+        try:
+            reader = fcntl.fcntl(low[0], fcntl.F_DUPFD_CLOEXEC, seats.LAST + 1)
+            try:
+                pipe = reader, fcntl.fcntl(low[1], fcntl.F_DUPFD_CLOEXEC, seats.LAST + 1)
+            except OSError:
+                os.close(reader)
+                raise
+        finally:
+            os.close(low[0])
+            os.close(low[1])
+    os.set_blocking(pipe[0], False)
+    return pipe
+
+
+@contextlib.contextmanager
+def _open_files(nofile: tuple[int, int] | None) -> Iterator[None]:
+    """Have the limits of open files that a child is to inherit, for the moment of the fork.
+
+    Limits belong to the process, and no code of ours runs in the child.
+    """
+    ours = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if nofile is None or nofile == ours:
+        yield
+        return
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, nofile)
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, ours)
 
 
 def start_slowly(
@@ -229,7 +260,8 @@ def start_slowly(
 ) -> int | Failure:
     """Start a child by subprocess.Popen and wait for its exec; for a worker thread.
 
-    This is for a Python that has no fork_exec of a kind we know.
+    This is for a Python that has no fork_exec of a kind we know. Limits are set a moment after the
+    program has begun.
 
     Raises:
         CannotSpawn: there is no child.
@@ -239,42 +271,43 @@ def start_slowly(
     if identity is not None:
         who = {"user": identity.uid, "group": identity.gid, "extra_groups": list(identity.groups)}
     environ = dict(entry.split(b"=", 1) for entry in program.env)
-    try:
-        process = subprocess.Popen(
+
+    def popen() -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
             program.argv,
             executable=program.named,
             stdin=None if streams.stdin < 0 else streams.stdin,
             stdout=None if streams.stdout < 0 else streams.stdout,
             stderr=None if streams.stderr < 0 else streams.stderr,
+            pass_fds=[number for number, _ in streams.extra],
             cwd=program.cwd,
             env=environ,
             umask=program.umask,
             start_new_session=True,
             **who,
         )
+
+    try:
+        with _SLOW_SEATS, seats.taken(streams.extra):
+            process = run_with(program.traits, popen)
     except OSError as error:
         # Popen names the file where exec failed; anything else was before.
         executing = error.filename is not None and error.filename != program.cwd
         return Failure(executing, error.errno or 0)
+    except TraitRefused as error:
+        raise CannotSpawn(error.stage, error.number, error.message) from None
     except (ValueError, subprocess.SubprocessError) as error:
         raise CannotSpawn("fork", errno.EINVAL, f"fork: {error}") from None
     process.returncode = 0  # Else its finaliser would wait for the child, which is our reaper's.
     if nofile is not None:
         with contextlib.suppress(OSError):  # It may have ended already.
             resource.prlimit(process.pid, resource.RLIMIT_NOFILE, nofile)
+    try:
+        limits.set_limits(process.pid, program.bounds.limits)
+        if program.bounds.oom_score_adj is not None:
+            limits.set_oom_score(process.pid, program.bounds.oom_score_adj)
+    except BoundRefused as refusal:
+        if refusal.number not in (errno.ESRCH, errno.ENOENT):
+            os.kill(process.pid, signal.SIGKILL)
+            raise CannotSpawn(refusal.stage, refusal.number, refusal.message) from None
     return process.pid
-
-
-def duplicate(streams: Streams) -> Streams:
-    """Return copies that stay open whatever the owner of the originals does."""
-    copies: dict[int, int] = {}
-    for fd in streams:
-        if fd >= 0 and fd not in copies:
-            copies[fd] = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
-    return Streams(*(copies.get(fd, -1) for fd in streams))
-
-
-def close_streams(streams: Streams) -> None:
-    """Close copies made by `duplicate`."""
-    for fd in set(streams) - {-1}:
-        os.close(fd)

@@ -16,7 +16,7 @@ from supervisor.system.proctable import (
     descend,
     read_variable,
 )
-from supervisor.system.signals import send_signal, signal_group
+from supervisor.system.signals import send_signal, signal_group, signal_leader
 
 log = logging.getLogger(__name__)
 
@@ -256,6 +256,14 @@ class Forest:
         return None
 
     # --- signals
+
+    def signal_leader(self, tree: Tree, signum: int) -> int:
+        """Signal the leader alone; return 1, or 0 if it has ended."""
+        if not tree.led:
+            return 0
+        if signum != signal.SIGKILL:
+            self.members(tree, fresh=False)  # As in `signal_group`.
+        return int(signal_leader(tree.leader, signum))
 
     def signal_group(self, tree: Tree, signum: int) -> int:
         """Signal the leader's process group; return how many signals that took.

@@ -31,6 +31,7 @@ TERM, KILL = int(signal.SIGTERM), int(signal.SIGKILL)
 
 SHELL = {
     # Each says that it is ready: only then are its traps in place.
+    "closes 3": "echo ready; echo told >&3; exec sleep 1000",
     "lives": "echo ready; exec sleep 1000",
     "exits 7": "echo ready; exit 7",
     "ignores TERM": "trap '' TERM; echo ready; while :; do sleep 1000; done",
@@ -44,6 +45,7 @@ SCRIPTS = {
     "ignores TERM": Script(prints=b"ready\n", ignores=frozenset({TERM})),
     "answers TERM": Script(prints=b"ready\n", catches=frozenset({TERM}), catch_code=3),
     "leaves one": Script(prints=b"ready\n", exits=0, leaves=1),
+    "closes 3": Script(prints=b"ready\n"),
     "missing": Script(fails=("exec", errno.ENOENT, "exec /no/such: No such file or directory")),
     "bad chdir": Script(
         fails=("chdir", errno.ENOENT, "chdir to /no/such: No such file or directory")
@@ -69,16 +71,32 @@ class Rig:
     def address(self, tmp_path: Path) -> UnixAddress:
         return UnixAddress(path=str(tmp_path / "s"))
 
-    def start(self, key: str, behaviour: str, generation: int = 1) -> Running:
+    def hand(self, key: str, number: int, data: bytes) -> None:
+        """Have a simulated child write what a real one writes by itself."""
+
+    def tell(self, path: str, data: bytes) -> None:
+        """Send a datagram to *path*, as a child would."""
+        raise NotImplementedError
+
+    def start(
+        self,
+        key: str,
+        behaviour: str,
+        generation: int = 1,
+        *,
+        stdin: int | None = None,
+        extra: tuple[tuple[int, int], ...] = (),
+    ) -> Running:
         reader, writer = self.system.pipe()
         running = Running(self, reader)
         launch = Launch(
             key=key,
             generation=generation,
             spec=self.spec(behaviour),
-            stdin=None,
+            stdin=stdin,
             stdout=writer,
             stderr=writer,
+            extra=extra,
         )
         self.system.launch(launch, running.reported)
         self.system.close(writer)
@@ -145,6 +163,12 @@ class FakeRig(Rig):
     def connect(self, address: InetAddress | UnixAddress) -> None:
         self.fake.connect(address, peer="uid=0 pid=1")
 
+    def hand(self, key: str, number: int, data: bytes) -> None:
+        self.fake.hand(key, number, data)
+
+    def tell(self, path: str, data: bytes) -> None:
+        self.fake.notify(path, data)
+
 
 class RealRig(Rig):
     def __init__(self, system: LinuxSystem) -> None:
@@ -163,6 +187,11 @@ class RealRig(Rig):
         assert isinstance(address, UnixAddress)
         client = socket.socket(socket.AF_UNIX)
         client.connect(address.path)
+        self.clients.append(client)
+
+    def tell(self, path: str, data: bytes) -> None:
+        client = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        client.sendto(data, path)
         self.clients.append(client)
 
 
@@ -271,6 +300,62 @@ async def test_signals_reach_only_the_child_and_generation_that_are_named(rig: R
     ended = await rig.next()
     assert (ended.key, ended.generation) == ("b", 1)
     assert len(rig.system.processes("a", 2)) == 1
+
+
+async def test_a_signal_to_the_leader_ends_the_child_and_not_what_it_leaves(rig: Rig) -> None:
+    await rig.start("a", "lives").ready()
+    assert rig.system.signal("a", 1, TERM, "leader") == 1
+    ended = await rig.next()
+    assert isinstance(ended, Reaped)
+    assert ended.exit.signal == TERM
+    await rig.start("b", "leaves one").ready()
+    left = await rig.next()
+    assert isinstance(left, Reaped)
+    assert rig.system.signal("b", 1, KILL, "leader") == 0
+    assert rig.system.processes("b", 1) == left.lost
+    rig.system.signal("b", 1, KILL, "tree")
+
+
+async def test_a_child_has_further_descriptors_under_the_numbers_asked_for(rig: Rig) -> None:
+    reader, writer = rig.system.pipe()
+    running = rig.start("a", "closes 3", extra=((3, writer),))
+    rig.system.close(writer)
+    await running.ready()
+    rig.hand("a", 3, b"told\n")
+    assert await Running(rig, reader).read() == b"told\n"
+    # It holds the descriptor for as long as it lives.
+    assert rig.system.read(reader, 10) is None
+    rig.system.signal("a", 1, KILL, "tree")
+    await rig.next()
+    assert await Running(rig, reader).read() == b""
+    rig.system.close(reader)
+
+
+@pytest.mark.parametrize("size", [0, 10, 200_000])
+async def test_a_text_can_be_read_to_its_end_whatever_its_length(rig: Rig, size: int) -> None:
+    text = b"x" * size
+    fd = rig.system.text(text)
+    read = b""
+    while data := rig.system.read(fd, 70_000):
+        read += data
+    assert read == text
+    rig.system.close(fd)
+
+
+async def test_a_datagram_is_received_whole_and_once(rig: Rig, tmp_path: Path) -> None:
+    path = str(tmp_path / "notify")
+    fd = rig.system.notify_socket(path)
+    assert rig.system.receive(fd) is None
+    arrived = trio.Event()
+    rig.system.watch(fd, arrived.set)
+    rig.tell(path, b"READY=1\nSTATUS=up")
+    rig.tell(path, b"STOPPING=1")
+    await arrived.wait()
+    assert rig.system.receive(fd) == b"READY=1\nSTATUS=up"
+    assert rig.system.receive(fd) == b"STOPPING=1"
+    assert rig.system.receive(fd) is None
+    rig.system.close(fd)
+    rig.system.close(rig.system.notify_socket(path))  # The path is free again.
 
 
 async def test_what_outlives_the_leader_is_reported_and_can_be_killed(rig: Rig) -> None:

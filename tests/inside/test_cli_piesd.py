@@ -6,7 +6,10 @@ import pytest
 
 from supervisor import __version__
 from supervisor.cli.piesd import Options, parse
+from supervisor.config.pies.options import PreprocessOptions
 from supervisor.model.settings import SourceFile
+
+_PREPROCESSING = PreprocessOptions(defines=("A=1", "B"), undefines=("C",), include=("/x",))
 
 
 @pytest.mark.parametrize(
@@ -33,8 +36,30 @@ from supervisor.model.settings import SourceFile
         ("", {"PIESD_INSTANCE": "db"}, Options(instance="db")),
         ("", {"PIESD_INSTANCE": ""}, Options()),
         ("--socket unix:///a --socket b", {}, Options(sockets=("unix:///a", "b"))),
-        ("--check", {}, Options(check=True)),
-        ("--lint", {}, Options(check=True)),
+        ("--check", {}, Options(task="check")),
+        ("--lint", {}, Options(task="check")),
+        ("-t", {}, Options(task="check")),
+        ("-E -c x", {}, Options(task="preprocess", files=(SourceFile("x", ""),))),
+        ("--status", {}, Options(task="status")),
+        ("-S", {}, Options(task="stop")),
+        ("--hup", {}, Options(task="reload")),
+        ("--restart web db", {}, Options(task="restart", tags=("web", "db"))),
+        (
+            "-R web -c x db",
+            {},
+            Options(task="restart", tags=("web", "db"), files=(SourceFile("x", ""),)),
+        ),
+        ("--trace-prereq", {}, Options(task="trace-prereq")),
+        ("--trace-depend web", {}, Options(task="trace-depend", tags=("web",))),
+        ("-DA=1 -D B -U C -I /x", {}, Options(preprocessing=_PREPROCESSING)),
+        (
+            "--preprocessor=xenv --no-include",
+            {},
+            Options(preprocessing=PreprocessOptions(command="xenv", default_include=False)),
+        ),
+        ("--no-preprocessor", {}, Options(preprocessing=PreprocessOptions(enabled=False))),
+        ("--force --syslog -x2", {}, Options(force=True, syslog=True, debug=2)),
+        ("--inetd --source-info --rate 3", {}, Options(inetd=True)),
         ("--daemon", {}, Options(daemon=True)),
         ("--foreground --stderr", {}, Options(stderr=True)),
     ],
@@ -53,7 +78,11 @@ def test_a_command_line_is_read(line: str, environ: dict[str, str], options: Opt
         "--inst web",
         "--daemon --foreground",
         "-c a --syntax toml",
-        "-x2",
+        "-x many",
+        "--restart",
+        "--status web",
+        "--status --stop",
+        "--stderr --syslog",
     ],
 )
 def test_what_is_not_understood_ends_with_2_and_the_usage(

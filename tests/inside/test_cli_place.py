@@ -56,6 +56,8 @@ def test_the_socket_is_that_of_url_instance_environment_or_user(
         ("unix:///run/a%20b.ctl", UnixPlace("/run/a b.ctl")),
         ("http://127.0.0.1:8073", InetPlace("127.0.0.1", 8073)),
         ("http://localhost/", InetPlace("localhost", 80)),
+        ("https://host:1", InetPlace("host", 1, tls=True)),
+        ("https://host", InetPlace("host", 443, tls=True)),
         ("inet://[::1]:8073", InetPlace("::1", 8073)),
         ("inet+tcp://127.0.0.1:8073", InetPlace("127.0.0.1", 8073)),
     ],
@@ -67,14 +69,13 @@ def test_the_forms_in_which_piesd_writes_a_socket_are_understood(url: str, place
 @pytest.mark.parametrize(
     ("url", "reason"),
     [
-        ("https://host:1", "TLS is not supported yet"),
         ("ftp://host", "scheme 'ftp' is unknown"),
         ("piesd", "no scheme"),
         ("unix://run/x.ctl", "full one"),
         ("http://:80", "no host"),
         ("http://host:port", "port"),
         ("http://host:99999", "ort"),
-        ("http://me:secret@host", "not supported yet"),
+        ("http://me:secret@host", "do not belong into an address"),
         ("http://host/path", "after the port"),
     ],
 )
@@ -95,6 +96,7 @@ def test_an_instance_is_a_name_and_no_path(name: str) -> None:
         (UnixPlace("/x"), "unix:///x"),
         (InetPlace("::1", 1), "http://[::1]:1"),
         (InetPlace("host", 1), "http://host:1"),
+        (InetPlace("host", 1, tls=True), "https://host:1"),
     ],
 )
 def test_a_place_is_written_so_that_it_can_be_given_again(place: Place, text: str) -> None:

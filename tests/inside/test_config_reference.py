@@ -12,10 +12,10 @@ import jsonschema
 import pytest
 
 from config_text import plan_of, problems_of
-from supervisor.config import docs, keys, later, schema
+from supervisor.config import checks, docs, keys, later, schema
 from supervisor.config.fields import Key, KeySet
-from supervisor.model.component import Component, Mode, Respawn
-from supervisor.model.settings import DaemonSettings
+from supervisor.model.component import Check, Component, ExitAction, Mode, Respawn
+from supervisor.model.settings import ControlSettings, DaemonSettings, Provider
 
 ROOT = Path(__file__).parents[2]
 SAMPLES = sorted((ROOT / "conf.d").glob("*.toml"))
@@ -44,9 +44,26 @@ VALUES: dict[str, dict[str, tuple[list[str], list[str], list[str]]]] = {
         "umask": (["'022'", "'0'", "'0077'"], ["22", "'8'", "'1777'", "''"], []),
         "chdir": (["'/srv'"], ["'srv'", "1"], []),
         "env": (
-            ["{}", "{ A = '' }", "{ A = { unset = true } }"],
-            ["{ A = 1 }", "{ A = { unset = false } }", "{ A = {} }", "{ 'A=' = '' }", "[]"],
-            [],
+            [
+                "{}",
+                "{ A = '' }",
+                "{ A = { unset = true } }",
+                "[]",
+                "[{ clear = true }, { keep = 'LC_*' }, { set = 'A=${B:-c}' }, { eval = '$A' }]",
+                "[{ unset = 'A*' }, { append = 'A=:x' }, { prepend = 'A=x:' }]",
+            ],
+            [
+                "{ A = 1 }",
+                "{ A = { unset = false } }",
+                "{ A = {} }",
+                "{ 'A=' = '' }",
+                "{ A = { file = 'x' } }",
+                "[{}]",
+                "[{ clear = false }]",
+                "[{ set = 'A=b', unset = 'C' }]",
+                "[{ st = 'A=b' }]",
+            ],
+            ["[{ set = 'A' }]", "[{ set = 'A=${' }]"],
         ),
         "env-clear": (["true"], ["1"], []),
         "env-keep": (["'PATH'", "['LC_*']"], ["{}", "['']"], []),
@@ -58,15 +75,27 @@ VALUES: dict[str, dict[str, tuple[list[str], list[str], list[str]]]] = {
             ["{ delay = 31 }"],
         ),
         "stdout": (
-            ["'inherit'", "'null'", "'x'", "'/x'", "{ file = 'x', rotate-size = '5M' }"],
+            [
+                "'inherit'",
+                "'null'",
+                "'x'",
+                "'/x'",
+                "{ file = 'x', rotate-size = '5M' }",
+                "'journal'",
+                "'syslog'",
+                "'syslog:daemon.err'",
+                "'file:x'",
+                "{ syslog = 'LOCAL0.Info' }",
+                "{ file = 'x', rotate-size = 1, compress = true, timestamps = true }",
+            ],
             [
                 "1",
                 "''",
-                "{}",
                 "{ file = 'x', rotate-size = -1 }",
-                "{ file = 'x', compress = true }",
+                "{ file = 'x', compress = 1 }",
+                "{ syslog = 1 }",
             ],
-            ["'a/b'", "'stdout'", "'journal'"],
+            ["'a/b'", "'stdout'", "{}", "'syslog:x'", "{ syslog = 'err', file = 'x' }"],
         ),
         "stderr": (
             ["'stdout'", "{ file = 'x', rotate-keep = 0, rotate-size = 0 }"],
@@ -77,7 +106,62 @@ VALUES: dict[str, dict[str, tuple[list[str], list[str], list[str]]]] = {
         "required": (["false"], ["1"], ["true"]),
         "socket": ([], ["1", "'tcp://x'", "['unix:///x']"], ["'unix:///x'"]),
         "socket-type": ([], ["'dgram'", "1"], ["'stream'"]),
-        "max-instances": ([], ["0", "'1'"], ["1"]),
+        "max-instances": (["1"], ["0", "'1'"], []),
+        "expandenv": (["true", "false"], ["1"], []),
+        "limits": (
+            ["{}", "{ nofile = 5, core = 0, as = '64MiB', nproc = 'unlimited' }", "'N10 p 20'"],
+            [
+                "{ nofile = 'unlimited' }",
+                "{ nofile = -1 }",
+                "{ x = 1 }",
+                "'N'",
+                "1",
+                "{ as = 'x' }",
+            ],
+            ["'X3'"],
+        ),
+        "nice": (["-20", "19"], ["20", "'5'"], []),
+        "cpu-affinity": (["[0, 1]", "'0-1, 3'"], ["[]", "'x'", "[-1]", "0"], ["'3-1'"]),
+        "oom-score-adj": (["-1000", "0"], ["1001"], []),
+        "no-new-privileges": (["true"], ["1"], []),
+        "remove-file": (["'/x'", "['/x', '/y']", "[]"], ["1", "''"], ["'x'"]),
+        "rmfile": (["'/x'"], ["1"], ["'x'"]),
+        "start-condition": (["'prog a'", "['prog']"], ["[]", "1"], ['"\'"']),
+        "ready": (
+            [
+                "'notify'",
+                "{ notify = true, timeout = 5 }",
+                "{ fd = 3 }",
+                "{ tcp = '[::1]:80', interval = 0.5 }",
+                "{ tcp = '/run/x' }",
+                "{ http = 'http://localhost:8080/x?y' }",
+                "{ exec = ['prog', '-x'] }",
+            ],
+            ["'x'", "{ fd = 2 }", "{ tcp = 'x' }", "{ http = 'x' }", "{ failures = 1 }"],
+            ["{}", "{ fd = 3, notify = true }", "{ tcp = ':80' }", "{ http = 'http://a:b' }"],
+        ),
+        "health": (
+            ["{ tcp = 'localhost:80', interval = 5, timeout = 1, failures = 2 }"],
+            ["'notify'", "{ fd = 3 }", "{ tcp = 'a:1', failures = 0 }"],
+            ["{}"],
+        ),
+        "siggroup": (["true", "false"], ["1"], []),
+        "on-exit": (
+            [
+                "[]",
+                "{ codes = 1 }",
+                "[{ codes = ['EX_CONFIG', 2, '64-78', 'SIGSEGV'], action = 'disable' }]",
+                "[{ codes = 'SIG+11', exec = 'prog', notify = 'a,b@c', message = 'x' }]",
+            ],
+            ["1", "[{}]", "{ codes = 256 }", "{ codes = [] }", "{ codes = 1, action = 'x' }"],
+            ["{ codes = 'x' }", "{ codes = 1, notify = 'a b' }"],
+        ),
+        "list-acl": (
+            ["[]", "['allow all from 10.0.0.0/8', 'DENY']", "['allow group a,b acl x']"],
+            ["'a b'", "['permit all']", "1", "['']"],
+            ["'nope'", "['allow from nope.example.org']", "['allow acl nope']"],
+        ),
+        "admin-acl": (["['deny all']"], ["['x']"], ["'nope'"]),
     },
     "daemon": {
         "instance": (["'x'"], ["1", "''"], ["'a/b'"]),
@@ -89,7 +173,12 @@ VALUES: dict[str, dict[str, tuple[list[str], list[str], list[str]]]] = {
         "log-level": (["'debug'", "'error'"], ["'warn'", "1"], []),
         "log-format": (["'json'"], ["'xml'"], []),
         "umask": (["'022'"], ["22"], []),
-        "env": (["{ A = 'b' }"], ["{ A = 1 }"], []),
+        "log": (["'syslog'", "'journal'"], ["'x'"], []),
+        "user": (["'me'"], ["1"], ["'nope'"]),
+        "group": (["'adm'", "['adm']"], ["1"], ["'nope'"]),
+        "allgroups": (["true"], ["1"], []),
+        "limits": (["{ core = 0 }", "'C0'"], ["1"], []),
+        "env": (["{ A = 'b' }", "[{ set = 'A=b' }]"], ["{ A = 1 }"], []),
         "include": (["'x.toml'", "['*.toml']"], [], []),
     },
     "control": {
@@ -99,20 +188,51 @@ VALUES: dict[str, dict[str, tuple[list[str], list[str], list[str]]]] = {
             ["'inet://127.0.0.1:1'", "'unix://x'"],
         ),
         "anonymous": (["'list'", "'admin'"], ["'all'", "true"], []),
+        "realm": (["'x'"], ["''", "1"], []),
+        "tls": (
+            ["{ cert = '/etc/cert.pem', key = '/etc/key.pem', client-ca = '/etc/cert.pem' }"],
+            ["{ cert = 'x', key = '/etc/key.pem' }", "{ key = '/etc/key.pem' }", "'x'"],
+            ["{ cert = '/nope', key = '/etc/key.pem' }"],
+        ),
+        "identity-provider": (["[]"], ["1", "['']"], ["'nope'"]),
+        "acl": (["['allow all']"], ["['x']"], ["'nope'"]),
+        "admin-acl": (["['allow all']"], ["['x']"], ["'nope'"]),
+        "user-acl": (["['allow all']"], ["['x']"], ["'nope'"]),
+    },
+    "syslog": {
+        "dev": (["'/dev/log'", "'10.0.0.1'", "'10.0.0.1:514'"], ["1", "''"], ["'x'"]),
+        "facility": (["'daemon'", "'LOCAL7'"], ["1"], ["'x'"]),
+        "tag": (["'x'"], ["1", "''"], []),
+    },
+    "mail": {
+        "program": (["'/usr/sbin/sendmail'"], ["'sendmail'"], []),
+        "command-line": (["'sendmail -oi'"], ["1"], ['"a \'"']),
+        "smtp": (["'localhost'", "'[::1]:25'", "'mail.example.org:587'"], ["1"], ["'a b'"]),
+        "from": (["'ops@example.org'"], ["1"], ["'a b'"]),
     },
 }
 KEY_SETS = {
     "component": keys.COMPONENT_KEYS,
     "daemon": keys.DAEMON_KEYS,
     "control": keys.CONTROL_KEYS,
+    "syslog": keys.SYSLOG_KEYS,
+    "mail": keys.MAIL_KEYS,
 }
+INNER = (
+    keys.RESPAWN_KEYS,
+    keys.OUTPUT_KEYS,
+    keys.READY_KEYS,
+    keys.HEALTH_KEYS,
+    keys.ON_EXIT_KEYS,
+)
 VALIDATOR = jsonschema.Draft202012Validator(schema.schema())
 
 
 def written(table: str, key: str, value: str) -> str:
     component = "" if (table, key) == ("component", "command") else "command = 'prog'\n"
     if table == "component":
-        return f"[component.x]\n{component}{key} = {value}\n"
+        named = "[acl]\nx = []\n" if "acl x" in value else ""
+        return f"{named}[component.x]\n{component}{key} = {value}\n"
     return f"[{table}]\n{key} = {value}\n[component.x]\n{component}"
 
 
@@ -168,6 +288,45 @@ def test_the_schema_refuses_what_is_no_key(text: str) -> None:
     assert not VALIDATOR.is_valid(tomllib.loads(text))
 
 
+def test_the_tables_with_names_of_ones_own_are_right_for_the_schema() -> None:
+    text = """
+        on-exit = [{ codes = 1, action = "disable" }]
+        [acl]
+        office = ["allow from 10.0.0.0/8", "deny all"]
+        [identity-provider.us]
+        type = "pam"
+        service = "login"
+        [identity-provider."a b"]
+        type = "file"
+        path = "/etc/secret"
+        [control]
+        identity-provider = ["us", "a b"]
+        acl = "office"
+        [component.x]
+        command = "prog"
+        """
+    assert not plan_of(text).warnings
+    assert VALIDATOR.is_valid(tomllib.loads(text))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[acl]\n'a b' = []",
+        "[acl]\na = 'b'",
+        "[acl]\na = ['x']",
+        "[identity-provider.x]\nservice = 'y'",
+        "[identity-provider.x]\ntype = 'y'",
+        "[identity-provider]\nx = 1",
+        "[[on-exit]]\nexec = 'x'",
+        "[[on-exit]]\ncodes = 1\naction = 'x'",
+    ],
+)
+def test_what_is_wrong_in_these_tables_is_wrong_for_the_schema_too(text: str) -> None:
+    assert problems_of(text)
+    assert not VALIDATOR.is_valid(tomllib.loads(text))
+
+
 def test_every_key_but_those_of_one_component_may_be_a_default() -> None:
     for key in keys.COMPONENT_KEYS.keys:
         for value in VALUES["component"][key.name][0]:
@@ -193,23 +352,25 @@ def test_the_reference_is_current() -> None:
 
 def test_the_reference_has_every_key_with_its_meaning() -> None:
     page = docs.PAGE.read_text(encoding="utf-8")
-    for table, key_set in KEY_SETS.items():
+    more = {"on-exit": keys.ON_EXIT_KEYS, "identity-provider": keys.PROVIDER_KEYS}
+    for table, key_set in {**KEY_SETS, **more}.items():
         block = re.search(rf"<!-- begin: {table} -->(.*?)<!-- end -->", page, re.DOTALL)
         assert block is not None
         for key in all_keys(key_set):
             assert f"`{key.name}`" in block[1] or f".{key.name}`" in block[1]
             assert key.meaning in block[1]
-    for words in (later.COMPONENT, later.MODES, later.FLAGS, later.DAEMON, later.CONTROL):
+    for words in (later.COMPONENT, later.MODES, later.FLAGS, later.DAEMON):
         assert all(f"`{word}`" in page for word in words)
 
 
 def all_keys(key_set: KeySet) -> list[Key[Any]]:
-    inner = [keys.RESPAWN_KEYS, keys.OUTPUT_KEYS] if key_set is keys.COMPONENT_KEYS else []
-    return [key for each in (key_set, *inner) for key in each.keys]
+    inner = {"component": INNER, "control": (keys.TLS_KEYS,)}
+    own = next((inner.get(name, ()) for name, each in KEY_SETS.items() if each is key_set), ())
+    return [key for each in (key_set, *own) for key in each.keys]
 
 
 def test_no_key_is_both_known_and_not_supported_yet() -> None:
-    for key_set in (*KEY_SETS.values(), keys.RESPAWN_KEYS, keys.OUTPUT_KEYS):
+    for key_set in (*KEY_SETS.values(), *INNER, keys.TLS_KEYS, keys.PROVIDER_KEYS):
         assert key_set.later.isdisjoint(key_set.by_name)
         assert len(key_set.by_name) == len(key_set.keys)
 
@@ -239,6 +400,23 @@ def test_the_defaults_of_the_keys_are_those_of_the_model() -> None:
         (keys.SHUTDOWN_TIMEOUT, daemon.shutdown_timeout),
         (keys.LOG_LEVEL, daemon.log_level),
         (keys.LOG_FORMAT, daemon.log_format),
+        (keys.LOG, daemon.log),
+        (keys.DAEMON_ALLGROUPS, daemon.allgroups),
+        (keys.SYSLOG_DEV, daemon.syslog.dev),
+        (keys.SYSLOG_FACILITY, daemon.syslog.facility),
+        (keys.MAIL_PROGRAM, daemon.mail.program),
+        (keys.MAIL_COMMAND_LINE, daemon.mail.command_line),
+        (keys.REALM, ControlSettings(sockets=()).realm),
+        (keys.PROVIDER_SERVICE, Provider(name="x", type="pam").service),
+        (keys.EXPANDENV, model.expandenv),
+        (keys.NO_NEW_PRIVILEGES, model.no_new_privileges),
+        (keys.SIGGROUP, model.stop_scope == "group"),
+        (keys.OUTPUT_COMPRESS, model.stdout.compress),
+        (keys.OUTPUT_TIMESTAMPS, model.stdout.timestamps),
+        (keys.EXIT_ACTION, ExitAction().action),
+        (checks.READY_TIMEOUT, Check(kind="fd").timeout),
+        (checks.READY_INTERVAL, Check(kind="fd").interval),
+        (checks.HEALTH_FAILURES, Check(kind="tcp").failures),
     ]
     for key, default in same:
         assert key.default == default, key.name

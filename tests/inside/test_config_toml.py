@@ -66,6 +66,9 @@ def test_any_value_for_any_key_is_accepted_or_refused(data: st.DataObject) -> No
         "defaults": keys.COMPONENT_KEYS,
         "daemon": keys.DAEMON_KEYS,
         "control": keys.CONTROL_KEYS,
+        "syslog": keys.SYSLOG_KEYS,
+        "mail": keys.MAIL_KEYS,
+        "identity-provider.x": keys.PROVIDER_KEYS,
     }
     lines = []
     for table, key_set in key_sets.items():
@@ -104,8 +107,7 @@ def test_suggestions_never_fail(word: str) -> None:
 )
 def test_what_is_no_toml_is_a_problem_with_its_line(text: str, line: int, words: str) -> None:
     problems: list[Problem] = []
-    root = toml.read(text, "a.toml", problems)
+    toml.read(text, "a.toml", problems)
     (problem,) = problems
-    assert root is None
     assert problem.line == line
     assert words.lower() in problem.message.lower()

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from config_text import plan_of, problems_of
+from config_text import InventedHost, plan_of, problems_of
 
 HEAD = '[component.x]\ncommand = "prog"\n'
 LISTENER = "[component.{}]\ncommand = 'prog'\nmode = 'inetd'\nsocket = '{}'\n"
@@ -21,6 +21,18 @@ WARNINGS = [
     ("env-clear = true\nenv = { PATH = '/x' }", 2, "command", "no program 'prog'"),
     ("stdout = 'inhert'", 3, "stdout", r"taken for the name of a file; did you mean 'inherit'\?"),
     ("allgroups = true", 3, "allgroups", "no effect without 'user'"),
+    ("cpu-affinity = [4]", 3, "cpu-affinity", "no such processor: the last one is 3"),
+    ("start-condition = 'prg'", 3, "start-condition", "no program 'prg'"),
+    ("ready = { exec = 'prg' }", 3, "ready.exec", "no program 'prg'"),
+    ("health = { exec = '/bin/data' }", 3, "health.exec", "is not executable"),
+    ("stdout = { file = 'x', compress = true }", 3, "stdout.compress", "without rotate-size"),
+    ("on-exit = { codes = 1 }", 3, "on-exit", "does nothing"),
+    (
+        "on-exit = { codes = 1, exec = 'x', message = 'y' }",
+        3,
+        "on-exit.message",
+        "without 'notify'",
+    ),
 ]
 
 
@@ -74,6 +86,41 @@ def test_another_user_is_a_warning_for_those_who_are_not_root() -> None:
         "only root can set groups: the start will fail",
     ]
     assert not plan_of(HEAD + "user = 'me'", euid=1000).warnings
+
+
+def test_what_only_root_may_do_is_a_warning_for_everybody_else() -> None:
+    text = HEAD + (
+        "nice = -1\noom-score-adj = -1\n"
+        "limits = { nofile = 5000, core = 'unlimited', cpu = 'unlimited', stack = 1 }\n"
+    )
+    assert not plan_of(text).warnings
+    found = [(warning.line, warning.message) for warning in plan_of(text, euid=1000).warnings]
+    assert found == [
+        (3, "only root can raise the priority: the start will fail"),
+        (4, "only root can go below 0: the start will fail"),
+        (5, "only root can raise core above 0: the start will fail"),
+        (5, "only root can raise nofile above 4096: the start will fail"),
+    ]
+    # Root that becomes somebody else is root no longer.
+    assert len(plan_of("[daemon]\nuser = 'me'\n" + text).warnings) == 4
+
+
+def test_mail_without_a_way_to_send_it_is_a_warning() -> None:
+    text = HEAD + "on-exit = { codes = 1, notify = 'root' }\n"
+    assert not plan_of(text).warnings
+    (warning,) = plan_of("[mail]\nprogram = '/usr/lib/mail'\n" + text).warnings
+    assert str(warning) == "a.toml:2: warning: mail.program: '/usr/lib/mail' is missing"
+    assert not plan_of("[mail]\nprogram = '/x'\nsmtp = 'localhost'\n" + text).warnings
+
+
+def test_mail_by_a_program_that_nobody_named_is_a_warning_where_it_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(InventedHost, "programs", {"/bin/prog": "fine"})
+    text = "[[on-exit]]\ncodes = 1\nnotify = 'root'\n" + HEAD
+    asked = "on-exit = { codes = 2, notify = 'root' }\n"
+    assert [warning.line for warning in plan_of(text + asked).warnings] == [1, 6]
+    assert not plan_of(HEAD).warnings
 
 
 def test_a_disabled_prerequisite_is_a_warning() -> None:

@@ -11,7 +11,6 @@ import trio.testing
 from asked import GUEST, ROOT, STRANGER, desk
 from fake_system import Script
 from running import House
-from supervisor.control.identity import Caller, Identities, is_loopback
 from supervisor.control.logs import LogReader
 from supervisor.model.component import Component, InetAddress, Mode, Respawn
 from supervisor.model.errors import BadRequest, Forbidden, NotFound, ShuttingDown
@@ -248,30 +247,6 @@ async def test_a_guest_looks_and_does_not_touch(autojump_clock: Clock) -> None:
                 with pytest.raises(Forbidden):
                     await attempt(GUEST)
             assert asked.home.runner.engine.stage is Stage.NORMAL
-
-
-# --- who is who
-
-
-def test_root_and_the_daemons_own_user_are_administrators_and_nobody_else_is() -> None:
-    identities = Identities(uid=65534)
-    assert identities.unix_peer(0, "/run/x").rights == "admin"
-    assert identities.unix_peer(0, "/run/x").name == "uid 0 (root) over /run/x"
-    assert identities.unix_peer(65534, "/run/x").rights == "admin"
-    assert identities.unix_peer(1234567, "/run/x") == Caller("uid 1234567 over /run/x", "none")
-
-
-@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.9.10", "::1", "::ffff:127.0.0.1"])
-def test_strangers_on_loopback_may_do_what_was_configured(host: str) -> None:
-    assert Identities(uid=0).inet_peer(host, 1).rights == "none"
-    assert Identities("list", uid=0).inet_peer(host, 1).rights == "list"
-    assert Identities("admin", uid=0).inet_peer(host, 1).rights == "admin"
-
-
-@pytest.mark.parametrize("host", ["192.0.2.1", "fe80::1%eth0", "::", "0.0.0.0", "localhost", ""])
-def test_strangers_from_elsewhere_may_do_nothing(host: str) -> None:
-    assert not is_loopback(host)
-    assert Identities("admin", uid=0).inet_peer(host, 1).rights == "none"
 
 
 # --- usage

@@ -10,7 +10,16 @@ from supervisor.engine.engine import is_settled
 from supervisor.engine.gates import blocked_by
 from supervisor.engine.plan import difference
 from supervisor.engine.rehearse import rehearse
-from supervisor.model.component import Component, InetAddress, Mode, Output, Respawn, Tag
+from supervisor.model.component import (
+    Component,
+    Environment,
+    ExitAction,
+    InetAddress,
+    Mode,
+    Output,
+    Respawn,
+    Tag,
+)
 from supervisor.model.effects import Listen, Unlisten
 from supervisor.model.events import Apply, Happened, Hurry, Listening, Order, Shutdown
 from supervisor.model.state import Exit, Phase, Stage
@@ -489,6 +498,19 @@ def test_the_difference_names_action_keys_and_dependents() -> None:
     assert changes["db"].dependents == ("web",)
     assert (changes["web"].action, changes["web"].keys) == ("live", ("description",))
     assert changes["more"].action == "start"
+
+
+def test_the_difference_names_keys_as_they_are_written_in_files() -> None:
+    old = component("web")
+    new = replace(
+        old,
+        argv=("other",),
+        exit_actions=(ExitAction(codes=(1,)),),
+        stop_scope="leader",
+        env_base=Environment(clear=True),
+    )
+    (change,) = difference([old], [new], lambda _: True)
+    assert set(change.keys) == {"command", "on-exit", "siggroup", "env"}
 
 
 def test_a_rehearsal_says_what_the_order_then_does_and_changes_nothing() -> None:

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from histories import EXITS, examples, one_step, plans
 from simulation import Simulation
 from supervisor.engine.engine import Engine
+from supervisor.engine.gates import blocked_by
 from supervisor.model.component import Component, Mode, Respawn
 from supervisor.model.effects import End
 from supervisor.model.events import EngineEvent, Hurry, Shutdown
@@ -39,6 +40,8 @@ def test_any_history_keeps_the_invariants_and_ends_when_asked(
     assert not sim.children
     assert not sim.starting
     assert sim.now - begun <= 2 * 5.0 + 2.0 + 5.0
+    commands = {key for key in sim.spawned if "#" in key and not key.rpartition("#")[2].isdigit()}
+    assert commands <= sim.over.keys()
 
 
 @settings(max_examples=examples(100))
@@ -82,9 +85,12 @@ def test_after_start_all_everything_that_can_run_does_and_the_rest_says_why(
         if any(state.deadline is not None for state in sim.engine.world.states.values()):
             sim.wake()
     up = {Phase.RUNNING, Phase.LISTENING, Phase.FINISHED}
+    excuses = {"max-instances", "disabled", "prerequisite"}
     for key, state in sim.engine.world.states.items():
-        if sim.engine.world.specs[key].mode is not Mode.SHUTDOWN:
-            assert state.phase in up, f"{key} is {state.phase}"
+        if sim.engine.world.specs[key].mode is not Mode.SHUTDOWN and state.phase not in up:
+            block = blocked_by(sim.engine.world, key)
+            assert block is not None, f"{key} is {state.phase} and does not say why"
+            assert block.type in excuses, f"{key} is {state.phase}: {block.message}"
 
 
 @settings(max_examples=examples(60))

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from signal import SIGKILL, SIGTERM, SIGUSR1
+from signal import SIGCONT, SIGKILL, SIGTERM, SIGUSR1
 from typing import Self
 
 import pytest
 from msgspec.structs import replace
 
 from supervisor.engine.machine import LISTEN_AGAIN, step
-from supervisor.model.component import Component, InetAddress, Mode, Respawn
-from supervisor.model.effects import Effect, Listen, Signal, Spawn, Unlisten
+from supervisor.model.component import Check, Component, InetAddress, Mode, Respawn
+from supervisor.model.effects import Effect, Listen, Probe, Scope, Signal, Spawn, Unlisten
 from supervisor.model.errors import IllegalEvent
 from supervisor.model.events import (
     ComponentEvent,
@@ -20,6 +20,8 @@ from supervisor.model.events import (
     ListenFailed,
     Listening,
     Lower,
+    NotReady,
+    Ready,
     Release,
     Remove,
     Reset,
@@ -30,6 +32,10 @@ from supervisor.model.events import (
     Start,
     Stop,
     TreeChanged,
+    Unhealthy,
+)
+from supervisor.model.events import (
+    Tested as Answered,  # pytest takes a class named Test… for its own.
 )
 from supervisor.model.state import Exit, Phase, State
 
@@ -37,6 +43,8 @@ WEB = Component(tag="web", argv=("web",))
 ECHO = Component(
     tag="echo", argv=("cat",), mode=Mode.INETD, socket=InetAddress(host="127.0.0.1", port=7)
 )
+SLOW = replace(WEB, ready=Check(kind="notify"))
+NO = Exit(stage="start-condition", message="exited with 1")
 FAILED = Exit(code=1, message="exited with 1")
 DONE = Exit(code=0, message="exited with 0")
 NO_PROGRAM = Exit(stage="exec", errno=2, message="exec /nowhere: No such file or directory")
@@ -66,7 +74,17 @@ class Life:
 
 
 def signals(life: Life) -> list[int]:
-    return [effect.signum for effect in life.effects if isinstance(effect, Signal)]
+    """Return the signals sent, without the SIGCONT that follows each stop signal."""
+    return [sent.signum for sent in sent_by(life) if sent.signum != SIGCONT]
+
+
+def sent_by(life: Life) -> list[Signal]:
+    return [effect for effect in life.effects if isinstance(effect, Signal)]
+
+
+def asked(generation: int, scope: Scope) -> list[Signal]:
+    """Return what asks a child to stop."""
+    return [Signal("web", generation, signum, scope) for signum in (SIGTERM, SIGCONT)]
 
 
 def test_a_start_waits_for_its_release_and_then_spawns_generation_one() -> None:
@@ -84,6 +102,7 @@ def test_a_stop_that_is_ignored_ends_in_a_kill() -> None:
     assert life.effects == [
         Spawn("web", 1, WEB),
         Signal("web", 1, SIGTERM, "group"),
+        Signal("web", 1, SIGCONT, "group"),
         Signal("web", 1, SIGKILL, "tree"),
     ]
 
@@ -146,11 +165,24 @@ def test_what_dies_seldom_never_sleeps() -> None:
         assert life.phase() is Phase.WAITING
 
 
-def test_a_precious_component_is_never_put_to_sleep() -> None:
+def test_a_precious_component_is_never_put_to_sleep_but_does_not_spin() -> None:
     life = Life(replace(WEB, precious=True))
-    for _ in range(100):
-        life.running(1).at(1, Exited(life.state.generation, FAILED))
-    assert life.phase() is Phase.WAITING
+    now, starts = 0.0, 0
+    while now < 60:
+        life.running(now).at(now, Exited(life.state.generation, FAILED))
+        starts += 1
+        if life.state.deadline is not None:
+            assert (life.state.phase, life.state.throttled) == (Phase.SLEEPING, False)
+            now = life.state.deadline
+            life.at(now, DeadlineReached())
+    assert starts == 10 + 59
+
+
+def test_a_precious_component_that_ends_seldom_is_started_again_at_once() -> None:
+    life = Life(replace(WEB, precious=True))
+    for minute in range(60):
+        life.running(minute * 60).at(minute * 60 + 30, Exited(life.state.generation, FAILED))
+        assert life.phase() is Phase.WAITING
 
 
 def test_the_delay_doubles_up_to_its_limit_and_begins_anew_after_a_stable_time() -> None:
@@ -231,7 +263,7 @@ def test_a_failed_start_says_which_step_failed_and_counts_as_a_start() -> None:
 def test_what_outlives_its_leader_is_brought_down_before_a_new_child_starts() -> None:
     life = Life(WEB).running().at(1, Exited(1, FAILED, lost=(77,)))
     assert (life.state.phase, life.state.pid, life.state.lost) == (Phase.STOPPING, None, (77,))
-    assert life.effects[-1] == Signal("web", 1, SIGTERM, "tree")
+    assert life.effects[-2:] == asked(1, "tree")
     life.at(2, TreeChanged(1, ()))
     assert (life.state.phase, life.state.restarts) == (Phase.WAITING, 1)
 
@@ -239,7 +271,7 @@ def test_what_outlives_its_leader_is_brought_down_before_a_new_child_starts() ->
 def test_stopped_means_that_the_whole_tree_is_gone() -> None:
     life = Life(WEB).running().at(1, Stop(), Lower(5), Exited(1, DONE, lost=(77, 78)))
     assert life.phase() is Phase.STOPPING
-    assert life.effects[-1] == Signal("web", 1, SIGTERM, "lost")
+    assert life.effects[-2:] == asked(1, "lost")
     life.at(2, TreeChanged(1, (78,)))
     assert life.state.lost == (78,)
     assert life.state.deadline == 6
@@ -286,9 +318,122 @@ def test_a_listener_that_cannot_open_is_tried_again_after_a_moment() -> None:
     assert (life.state.phase, life.state.deadline) == (Phase.SLEEPING, LISTEN_AGAIN)
 
 
+def test_a_stop_for_the_leader_alone_reaches_the_rest_when_the_leader_is_gone() -> None:
+    life = Life(replace(WEB, stop_scope="leader")).running().at(1, Stop(), Lower(5))
+    assert life.effects[-2:] == asked(1, "leader")
+    life.at(2, Exited(1, DONE, lost=(77,)))
+    assert life.effects[-2:] == asked(1, "tree")
+
+
+def test_a_start_condition_is_asked_before_each_start() -> None:
+    spec = replace(WEB, start_condition=("test", "-e", "/x"))
+    life = Life(spec).at(0, Start(), Release())
+    assert (life.state.phase, life.effects) == (Phase.STARTING, [Probe("web", 1, spec)])
+    life.at(1, Answered(1))
+    assert life.effects[-1] == Spawn("web", 1, spec)
+    life.at(1, Spawned(1, 42)).at(2, Exited(1, FAILED), Release())
+    assert life.effects[-1] == Probe("web", 2, spec)
+
+
+def test_a_start_condition_that_says_no_leaves_it_stopped_and_still_wanted() -> None:
+    life = Life(replace(WEB, start_condition=("false",))).at(0, Start(), Release())
+    life.at(1, Answered(1, NO))
+    assert (life.state.phase, life.state.wanted) == (Phase.STOPPED, True)
+    assert (life.state.refused, life.state.last_exit) == ("exited with 1", NO)
+
+
+@pytest.mark.parametrize("again", [Start(), Restart(), Reset()])
+def test_whatever_asks_for_a_refused_component_tries_again(again: ComponentEvent) -> None:
+    life = Life(replace(WEB, start_condition=("false",))).at(0, Start(), Release())
+    life.at(1, Answered(1, NO)).at(2, again)
+    assert (life.state.phase, life.state.refused) == (Phase.WAITING, "")
+
+
+def test_a_stop_forgets_that_a_start_was_refused() -> None:
+    life = Life(replace(WEB, start_condition=("false",))).at(0, Start(), Release())
+    life.at(1, Answered(1, NO)).at(2, Stop())
+    assert (life.state.phase, life.state.refused) == (Phase.STOPPED, "")
+
+
+@pytest.mark.parametrize("answer", [None, NO])
+def test_a_stop_while_the_start_condition_is_asked_starts_nothing(answer: Exit | None) -> None:
+    life = Life(replace(WEB, start_condition=("slow",))).at(0, Start(), Release())
+    life.at(1, Stop(), Lower(5))
+    assert signals(life) == [SIGTERM]
+    life.at(2, Answered(1, answer))
+    assert (life.state.phase, life.state.refused) == (Phase.STOPPED, "")
+    assert not any(isinstance(effect, Spawn) for effect in life.effects)
+
+
+def test_the_start_condition_of_a_listener_is_asked_before_it_opens() -> None:
+    spec = replace(ECHO, start_condition=("test",))
+    life = Life(spec).at(0, Start(), Release()).at(1, Answered(1))
+    assert life.effects == [Probe("echo", 1, spec), Listen("echo", 1, spec)]
+
+
+def test_a_child_is_ready_when_it_runs_unless_it_has_to_say_so() -> None:
+    assert Life(WEB).running().state.ready
+    life = Life(SLOW).running()
+    assert not life.state.ready
+    assert life.at(1, Ready(1)).state.ready
+    assert not life.at(2, Exited(1, FAILED)).state.ready
+
+
+def test_a_child_that_is_not_ready_in_time_is_brought_down_and_that_is_its_own_failure() -> None:
+    life = Life(replace(SLOW, respawn=Respawn(max=2))).running()
+    life.at(60, NotReady(1, "nothing came in 60 s"))
+    assert life.phase() is Phase.STOPPING
+    assert life.effects[-2:] == asked(1, "group")
+    life.at(61, Exited(1, Exit(signal=15, message="killed by SIGTERM", at=7.0, cpu=0.5)))
+    assert (life.state.phase, life.state.failures) == (Phase.WAITING, 1)
+    assert life.state.last_exit == Exit(
+        stage="ready", message="nothing came in 60 s", at=7.0, lasted=61.0, cpu=0.5
+    )
+    life.running(61).at(70, NotReady(2, "again"), Exited(2, Exit(signal=15)))
+    assert (life.state.phase, life.state.throttled) == (Phase.SLEEPING, True)
+
+
+def test_a_child_that_is_unwell_is_replaced_with_the_reason() -> None:
+    life = Life(WEB).running().at(9, Unhealthy(1, "health check failed 3 times: refused"))
+    life.at(10, Exited(1, DONE))
+    assert life.phase() is Phase.WAITING
+    assert life.state.last_exit is not None
+    assert (life.state.last_exit.stage, life.state.last_exit.code) == ("health", None)
+
+
+def test_a_child_that_is_unwell_and_does_not_go_is_killed() -> None:
+    life = Life(WEB).running().at(9, Unhealthy(1, "refused"))
+    assert life.state.deadline == 9 + WEB.stop_timeout
+    life.at(14, DeadlineReached())
+    assert life.effects[-1] == Signal("web", 1, SIGKILL, "tree")
+
+
+def test_an_old_failed_check_is_not_the_reason_of_a_later_end() -> None:
+    life = Life(WEB).running().at(1, Unhealthy(1, "refused"), Exited(1, DONE))
+    life.running(2).at(3, Restart(), Lower(5), Exited(2, Exit(signal=15, message="killed")))
+    assert life.state.last_exit is not None
+    assert life.state.last_exit.signal == 15
+
+
+def test_a_check_that_fails_after_the_child_is_ready_is_about_its_health_alone() -> None:
+    life = Life(SLOW).running().at(1, Ready(1), NotReady(1, "late"))
+    assert (life.state.phase, life.state.ready) == (Phase.RUNNING, True)
+
+
+@pytest.mark.parametrize("late", [Ready(1), NotReady(1, "x"), Unhealthy(1, "x")])
+def test_what_a_check_says_about_a_child_that_is_gone_is_no_news(late: ComponentEvent) -> None:
+    life = Life(SLOW).running().at(1, Exited(1, FAILED))
+    before = life.state
+    assert life.at(2, late).state == before
+    life.running(3)
+    assert life.at(4, late).state.ready is False
+
+
 @pytest.mark.parametrize(
     ("phase", "event"),
     [
+        (Phase.STARTING, Ready(0)),
+        (Phase.STOPPED, Answered(0)),
         (Phase.STOPPED, Release()),
         (Phase.STOPPED, Lower(5)),
         (Phase.RUNNING, Spawned(0, 5)),

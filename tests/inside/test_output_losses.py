@@ -10,8 +10,9 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from output_fakes import House, to, web
 from supervisor.model.component import Output
-from supervisor.runtime.output import Lost
+from supervisor.runtime.ownlog import OwnLine
 from supervisor.runtime.sinks import PATIENCE
+from supervisor.runtime.streams import Lost
 
 INHERIT = Output(kind="inherit")
 LINE = b"%09d\n"
@@ -365,7 +366,7 @@ async def test_our_own_log_goes_the_same_way_and_never_waits(
 ) -> None:
     _, err = house.outputs.descriptors("web", web(stderr=INHERIT))
     house.system.write(err, b"half a ")
-    house.outputs.write_own(b"piesd: hello\n")
+    house.outputs.write_own(OwnLine(b"piesd: hello\n"))
     house.system.write(err, b"line\n")
     await wait_all_tasks_blocked()
     assert house.own[-2].data == b"piesd: hello\nweb | half a line\n"
@@ -374,7 +375,7 @@ async def test_our_own_log_goes_the_same_way_and_never_waits(
 async def test_telling_of_a_loss_in_the_log_that_loses_comes_to_an_end(
     house: House, autojump_clock: MockClock
 ) -> None:
-    house.heard = lambda text: house.outputs.write_own(text.encode() + b"\n")
+    house.heard = lambda text: house.outputs.write_own(OwnLine(text.encode() + b"\n"))
     log = house.own[-2] = house.log("stderr")
     _, err = house.outputs.descriptors("web", web(stderr=INHERIT))
     log.error = full_disk()
@@ -440,7 +441,7 @@ async def test_reopening_reaches_a_log_that_is_just_being_opened(
 async def test_the_end_tries_our_own_log_once_more(house: House, autojump_clock: MockClock) -> None:
     house.own[-2] = house.log("stderr")
     house.log("stderr").error = full_disk()
-    house.outputs.write_own(b"piesd: one\n")
+    house.outputs.write_own(OwnLine(b"piesd: one\n"))
     await trio.sleep(28)
     house.log("stderr").error = None
     await house.outputs.aclose()

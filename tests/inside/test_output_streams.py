@@ -9,7 +9,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from output_fakes import House, to, web
 from supervisor.model.component import Output
 from supervisor.runtime.followers import AT_ONCE, Line
-from supervisor.runtime.output import Lost
+from supervisor.runtime.streams import Lost
 
 INHERIT = Output(kind="inherit")
 NULL = Output(kind="null")

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import errno
 import os
-from signal import SIGKILL, SIGTERM
+from signal import SIGCONT, SIGKILL, SIGTERM
 
 import trio
 import trio.testing
 
 from fake_system import Script
 from running import House, house
-from supervisor.model.component import Component, InetAddress, Mode, Output, Respawn
-from supervisor.model.events import Apply, Boot, Happened, Order, Spawned
+from supervisor.model.component import (
+    Component,
+    ExitAction,
+    InetAddress,
+    Mode,
+    Output,
+    Respawn,
+)
+from supervisor.model.events import Apply, Boot, Happened, Order, RunCommand, Spawned
+from supervisor.model.settings import MailSettings
 from supervisor.model.state import Phase
 from supervisor.runtime.listeners import PAUSE
 from supervisor.runtime.runner import SLICE
@@ -67,7 +75,8 @@ async def test_a_child_that_ignores_the_stop_signal_is_killed_at_its_deadline(
             await trio.sleep(WEB.stop_timeout + 0.1)
             await home.rest()
             assert home.runner.engine.world.states["web"].phase == Phase.STOPPED
-            assert [sent.signum for sent in home.system.signals] == [SIGTERM, SIGKILL]
+            sent = [sent.signum for sent in home.system.signals if sent.signum != SIGCONT]
+            assert sent == [SIGTERM, SIGKILL]
             assert trio.current_time() - begun < WEB.stop_timeout + 1
 
 
@@ -320,3 +329,92 @@ async def test_a_bug_in_a_start_is_a_failed_start_and_costs_nobody_else(
             last = home.runner.engine.world.states["web"].last_exit
             assert last is not None
             assert "ZeroDivisionError" in last.message
+
+
+# --- commands and mail
+
+
+FAILS = Component(
+    tag="web",
+    argv=("web",),
+    exit_actions=(ExitAction(codes=(78,), notify=("ops@example.org",)),),
+)
+
+
+async def test_a_command_reads_the_text_that_it_was_given(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    with trio.fail_after(60):
+        async with house([WEB]) as home:
+            before = set(home.system.descriptors)
+            home.runner.post(RunCommand("web", "mailer", ("cat",), text="Grüße\n"))
+            await home.rest()
+            launch = home.system.launches[-1]
+            assert launch.key.startswith("web#mailer")
+            assert home.system.stdin_text(launch) == "Grüße\n".encode()
+            assert launch.stdin not in home.system.descriptors
+            home.system.exit(launch.key, 0)
+            await home.rest()
+            assert launch.key not in home.runner.engine.world.states
+            assert home.system.descriptors >= before
+
+
+async def test_no_memory_for_the_text_of_a_command_is_its_failure_alone(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    with trio.fail_after(60):
+        async with house([WEB]) as home:
+
+            def text(_: bytes) -> int:
+                raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+            home.system.text = text  # type: ignore[assignment,method-assign]  # there are none left
+            home.runner.post(RunCommand("web", "mailer", ("cat",), text="x"))
+            await home.rest()
+            assert home.phase("web") is Phase.RUNNING
+            assert len(home.system.launches) == 1
+
+
+async def test_an_exit_action_sends_a_letter_by_the_mailer(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    with trio.fail_after(3600):
+        async with house([FAILS]) as home:
+            home.system.exit("web", 78)
+            await home.rest()
+            mailer = next(one for one in home.system.launches if "#mailer" in one.key)
+            assert mailer.spec.argv == ("sendmail", "-oi", "ops@example.org")
+            assert b"Subject: Component web exited with 78." in home.system.stdin_text(mailer)
+            home.system.exit(mailer.key, 75)
+            await home.rest()
+            assert home.outbox.waiting == 1
+            await trio.sleep(61)
+            again = home.system.launches[-1]
+            assert again.key not in (mailer.key, "web")
+            home.system.exit(again.key, 0)
+            await home.rest()
+            assert home.outbox.waiting == 0
+
+
+async def test_an_exit_action_sends_a_letter_by_smtp(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    with trio.fail_after(60):
+        async with house([FAILS]) as home:
+            home.outbox.retune(MailSettings(smtp="relay"))
+            home.system.exit("web", 78)
+            await home.rest()
+            assert [letter.to for letter in home.letters] == [("ops@example.org",)]
+
+
+async def test_an_observer_that_fails_costs_nobody_else(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError
+
+    with trio.fail_after(60):
+        async with house([WEB], lambda home: home.runner.observe(broken)) as home:
+            home.system.exit("web", 1)
+            await home.rest()
+            assert home.phase("web") is Phase.RUNNING

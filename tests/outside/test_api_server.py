@@ -17,14 +17,17 @@ import h11
 import pytest
 import trio
 import trio.testing
+from msgspec.structs import replace
 
 from asked import Answer, Desk, desk
 from fake_system import Script
+from guarded import inline
 from running import House
 from supervisor.api.limits import LimitedApp, Limits
 from supervisor.api.serve import serve
-from supervisor.control.identity import Caller, Identities
+from supervisor.control.identity import Caller, Identities, Origin
 from supervisor.model.component import Component
+from supervisor.model.settings import ControlSettings
 
 DB = Component(tag="db", argv=("db",))
 WEB = Component(tag="web", argv=("web",), stop_timeout=20)
@@ -146,6 +149,10 @@ async def served(
             end.cancel()
 
 
+def loopback(anonymous: Any) -> ControlSettings:
+    return ControlSettings(sockets=(), anonymous=anonymous)
+
+
 def no_bugs(caplog: pytest.LogCaptureFixture) -> None:
     assert "a bug" not in caplog.text
 
@@ -208,11 +215,15 @@ async def test_a_peer_that_is_neither_root_nor_the_daemons_user_is_refused(
     tmp_path: Path, autojump_clock: Clock
 ) -> None:
     class Strict(Identities):
-        def unix_peer(self, uid: int, where: str) -> Caller:
-            return super().unix_peer(uid + 1_000_000, where)
+        async def identify(self, origin: Origin, authorization: str | None = None) -> Caller:
+            assert origin.uid == os.geteuid()
+            return await super().identify(replace(origin, uid=origin.uid + 1_000_000))
 
     with trio.fail_after(60):
-        async with served(tmp_path, identities=Strict(uid=5)) as here, here.wire() as wire:
+        async with (
+            served(tmp_path, identities=Strict(uid=5, blocking=inline)) as here,
+            here.wire() as wire,
+        ):
             answer = await wire.ask("GET /programs")
             assert answer.status == 403
             assert f"uid {os.geteuid() + 1_000_000} over" in answer.json["message"]
@@ -247,7 +258,7 @@ async def test_a_loopback_socket_answers_for_loopback_names_alone(
     tmp_path: Path, autojump_clock: Clock
 ) -> None:
     with trio.fail_after(60):
-        async with served(tmp_path, tcp=True, identities=Identities("admin")) as here:
+        async with served(tmp_path, tcp=True, identities=Identities(loopback("admin"))) as here:
             port = here.addresses[1][1]
             for host, status in (
                 (f"127.0.0.1:{port}", 200),
@@ -304,7 +315,7 @@ async def test_strangers_on_loopback_do_what_was_written_down_and_no_more(
     tmp_path: Path, autojump_clock: Clock
 ) -> None:
     for anonymous, listing, stopping in ((None, 403, 403), ("list", 200, 403), ("admin", 200, 200)):
-        identities = Identities(anonymous)  # type: ignore[arg-type]  # one of its literals
+        identities = Identities(loopback(anonymous))
         (tmp_path / str(anonymous)).mkdir()
         with trio.fail_after(60):
             async with (

@@ -2,93 +2,29 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import re
 import signal
 import socket
 import subprocess
-import sys
 import zlib
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trio
 
+from real_output import at_home
 from supervisor.model.component import Component, Output
 from supervisor.runtime.descriptor import DescriptorTarget
-from supervisor.runtime.output import Outputs
-from supervisor.system.linux import LinuxSystem
+from supervisor.runtime.ownlog import OwnLine
 
 pytestmark = pytest.mark.real
 
 NULL = Output(kind="null")
 INHERIT = Output(kind="inherit")
-
-NUMBERED = """
-import sys, zlib
-for number in range(int(sys.argv[1]), int(sys.argv[2])):
-    text = b"%08d " % number + b"x" * (number % 90)
-    sys.stdout.buffer.write(text + b" %08x\\n" % zlib.crc32(text))
-"""
-"""A program that prints lines which tell whether they are whole."""
-
-
-class House:
-    """Outputs on the real system, with what they report."""
-
-    def __init__(self, system: LinuxSystem, nursery: trio.Nursery, **more: Any) -> None:
-        self.system = system
-        self.reports: list[str] = []
-        self._news = trio.Event()
-        self.outputs = Outputs(system, nursery, self._report, **more)
-
-    def _report(self, kind: str, level: str, key: str, text: str) -> None:
-        self.reports.append(text)
-        self._news.set()
-
-    async def reported(self, words: str) -> str:
-        """Wait for a report with these words."""
-        while True:
-            for text in self.reports:
-                if words in text:
-                    return text
-            self._news = trio.Event()
-            await self._news.wait()
-
-    def start(
-        self, argv: list[str], spec: Component, pass_fds: Sequence[int] = ()
-    ) -> subprocess.Popen[bytes]:
-        out, err = self.outputs.descriptors(spec.tag, spec)
-        return subprocess.Popen(
-            argv, stdin=subprocess.DEVNULL, stdout=out, stderr=err, pass_fds=pass_fds
-        )
-
-    async def run(self, argv: list[str], spec: Component) -> None:
-        """Run a program to its end, as the runner does."""
-        process = self.start(argv, spec)
-        await trio.to_thread.run_sync(process.wait)
-        self.outputs.drain(spec.tag)
-
-    async def numbered(self, spec: Component, first: int, end: int) -> None:
-        await self.run([sys.executable, "-c", NUMBERED, str(first), str(end)], spec)
-
-
-@asynccontextmanager
-async def at_home(**more: Any) -> AsyncIterator[House]:
-    system = LinuxSystem(instance="output-test")
-    try:
-        with trio.fail_after(120):
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(system.serve)
-                house = House(system, nursery, **more)
-                yield house
-                await house.outputs.aclose(0.5)
-                nursery.cancel_scope.cancel()
-    finally:
-        system.dispose()
 
 
 def web(path: Path | str, **more: Any) -> Component:
@@ -162,6 +98,27 @@ async def test_rotation_under_a_fast_writer_keeps_every_line_whole_and_once(
     seen = [number for path in files for number in numbers(path.read_bytes())]
     assert seen == list(range(200_000))
     assert all(path.stat().st_size <= 300_000 for path in files)
+
+
+async def test_compression_and_times_under_a_fast_writer_keep_every_line_whole_and_once(
+    tmp_path: Path,
+) -> None:
+    async with at_home() as house:
+        spec = web(
+            tmp_path / "log", rotate_size=300_000, rotate_keep=100, compress=True, timestamps=True
+        )
+        await house.numbered(spec, 0, 100_000)
+    files = sorted(tmp_path.iterdir(), key=lambda path: -int(f"{path.name}.0".split(".")[1]))
+    assert any(path.suffix == ".gz" for path in files)
+    text = b"".join(
+        gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        for path in files
+    )
+    stamp = re.compile(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z ")
+    lines = text.splitlines(keepends=True)
+    assert all(stamp.match(line) for line in lines)
+    assert numbers(b"".join(line[25:] for line in lines)) == list(range(100_000))
+    assert not (tmp_path / "log.gz.tmp").exists()
 
 
 async def test_a_file_that_was_moved_away_is_made_anew_by_reopening(tmp_path: Path) -> None:
@@ -315,8 +272,8 @@ async def test_two_streams_of_ours_that_are_one_pipe_do_not_mix_lines(tmp_path: 
             spec = Component(tag="web", argv=("web",), stdout=INHERIT, stderr=INHERIT)
             script = "for i in $(seq 500); do echo out $i; echo err $i >&2; done"
             await house.run(["/bin/sh", "-c", script], spec)
-            house.outputs.write_own(b"piesd: mine\n")
-            await house.system.blocking(house.outputs.write_own, b"piesd: from a thread\n")
+            house.outputs.write_own(OwnLine(b"piesd: mine\n"))
+            await house.system.blocking(house.outputs.write_own, OwnLine(b"piesd: from a thread\n"))
     lines = (tmp_path / "both").read_text("ascii").splitlines()
     assert [line for line in lines if " out " in line] == [f"web | out {n}" for n in range(1, 501)]
     assert [line for line in lines if " err " in line] == [f"web | err {n}" for n in range(1, 501)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import gzip
 import itertools
 import os
 import stat
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 
 from supervisor.system import logfile
 from supervisor.system.logfile import CannotWrite, LogFile
+from supervisor.system.rotation import OldFiles
 
 pytestmark = pytest.mark.real
 
@@ -28,7 +30,7 @@ def lines(first: int, count: int) -> bytes:
 def rotated(path: Path) -> list[Path]:
     """Return the files of a log, the oldest first."""
     numbered = sorted(
-        (p for p in path.parent.glob(path.name + ".*")), key=lambda p: -int(p.suffix[1:])
+        (p for p in path.parent.glob(path.name + ".*")), key=lambda p: -int(p.name.split(".")[1])
     )
     return [*numbered, path]
 
@@ -390,3 +392,163 @@ def test_a_full_disk_in_the_middle_of_a_rotation_loses_only_what_does_not_fit(
     whole = b"".join(p.read_bytes() for p in rotated(tiny_disk / "log"))
     assert whole == data[: caught.value.written]
     assert whole.endswith(b"\n")
+
+
+# --- compression of old files
+
+
+def content(path: Path) -> bytes:
+    """Return what is in a log file, compressed or not."""
+    data = path.read_bytes()
+    return gzip.decompress(data) if path.suffix == ".gz" else data
+
+
+def names(path: Path) -> list[str]:
+    return sorted(p.name for p in path.parent.iterdir())
+
+
+def test_old_files_are_compressed_and_kept_in_their_number(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    log = LogFile(str(path), rotate_size=100, rotate_keep=3, compress=True)
+    for n in range(20):
+        log.write([lines(n * 3, 3)])
+        log.old.settle()
+    log.close()
+    assert names(path) == ["log", "log.1.gz", "log.2.gz", "log.3.gz"]
+    text = b"".join(content(p) for p in rotated(path))
+    assert text == lines(60 - text.count(b"\n"), text.count(b"\n"))
+
+
+def test_a_writer_that_is_faster_than_the_compression_loses_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    log = LogFile(str(path), rotate_size=1000, rotate_keep=1000, compress=True)
+    for n in range(0, 20_000, 50):
+        log.write([lines(n, 50)])
+    log.old.settle()
+    log.close()
+    assert b"".join(content(p) for p in rotated(path)) == lines(0, 20_000)
+    assert [p.suffix for p in rotated(path)[:-1]] == [".gz"] * (len(rotated(path)) - 1)
+    assert len(rotated(path)) > 200
+
+
+def test_a_compressed_file_has_permissions_and_time_of_the_plain_one(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    path.write_bytes(b"old\n")
+    path.chmod(0o604)
+    os.utime(path, (1_000_000, 2_000_000))
+    log = LogFile(str(path), rotate_size=4, compress=True)
+    log.write([b"new\n"])
+    log.old.settle()
+    log.close()
+    status = (tmp_path / "log.1.gz").stat()
+    assert (stat.S_IMODE(status.st_mode), status.st_mtime) == (0o604, 2_000_000)
+
+
+def test_files_from_before_and_after_a_change_of_mind_are_shifted_alike(tmp_path: Path) -> None:
+    (tmp_path / "log.1").write_bytes(b"1\n")
+    (tmp_path / "log.2.gz").write_bytes(gzip.compress(b"2\n"))
+    (tmp_path / "log.3").write_bytes(b"3\n")
+    (tmp_path / "log.4.gz").write_bytes(gzip.compress(b"4\n"))
+    path = tmp_path / "log"
+    path.write_bytes(b"0\n")
+    log = LogFile(str(path), rotate_size=2, rotate_keep=4)
+    log.write([b"a\n"])
+    log.close()
+    assert names(path) == ["log", "log.1", "log.2", "log.3.gz", "log.4"]
+    assert [content(p) for p in rotated(path)] == [b"3\n", b"2\n", b"1\n", b"0\n", b"a\n"]
+    log = LogFile(str(path), rotate_size=2, rotate_keep=3, compress=True)
+    log.write([b"b\n"])
+    log.old.settle()
+    log.close()
+    assert names(path) == ["log", "log.1.gz", "log.2.gz", "log.3.gz"]
+    assert [content(p) for p in rotated(path)] == [b"1\n", b"0\n", b"a\n", b"b\n"]
+
+
+def test_an_interrupted_compression_is_made_good_at_the_next_opening(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    (tmp_path / "log.gz.tmp").write_bytes(b"half of som")  # Killed while compressing.
+    (tmp_path / "log.1").write_bytes(b"1\n")
+    (tmp_path / "log.2").write_bytes(b"2\n")  # Killed between the last two steps.
+    (tmp_path / "log.2.gz").write_bytes(gzip.compress(b"2\n"))
+    log = LogFile(str(path), rotate_size=100, compress=True)
+    log.write([b"a\n"])
+    log.old.settle()
+    log.close()
+    assert names(path) == ["log", "log.1.gz", "log.2.gz"]
+    assert [content(p) for p in rotated(path)] == [b"2\n", b"1\n", b"a\n"]
+
+
+def test_closing_gives_a_compression_up_and_leaves_the_plain_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "log"
+    path.write_bytes(b"0\n")
+    begun, closing = threading.Event(), threading.Event()
+    real = os.read
+
+    def slow(fd: int, most: int) -> bytes:
+        begun.set()
+        assert closing.wait(30)
+        return real(fd, most)
+
+    log = LogFile(str(path), rotate_size=2, compress=True)
+    log.write([b"a\n"])
+    log.old.settle()
+    monkeypatch.setattr(os, "read", slow)
+    log.write([b"b\n"])
+    assert begun.wait(30)
+
+    def settle() -> None:
+        closing.set()
+        OldFiles.settle(log.old)
+
+    monkeypatch.setattr(log.old, "settle", settle)
+    log.close()
+    monkeypatch.undo()
+    assert names(path) == ["log", "log.1", "log.2.gz"]
+    log.write([b""])
+    log.old.settle()
+    log.close()
+    assert names(path) == ["log", "log.1.gz", "log.2.gz"]
+    assert [content(p) for p in rotated(path)] == [b"0\n", b"a\n", b"b\n"]
+
+
+def test_a_compression_that_is_impossible_leaves_the_plain_file_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(_fd: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    path = tmp_path / "log"
+    path.write_bytes(b"0\n")
+    log = LogFile(str(path), rotate_size=2, compress=True)
+    monkeypatch.setattr(os, "fsync", full)
+    log.write([b"a\n"])
+    log.old.settle()
+    assert names(path) == ["log", "log.1"]
+    assert "cannot compress the old files of" in caplog.text
+    assert "No space left on device" in caplog.text
+    monkeypatch.undo()
+    log.write([b"b\n"])
+    log.old.settle()
+    log.close()
+    assert names(path) == ["log", "log.1.gz", "log.2.gz"]
+
+
+def test_what_only_has_the_name_of_an_old_file_is_not_compressed(tmp_path: Path) -> None:
+    (tmp_path / "log.1").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere").write_bytes(b"secret\n")
+    os.mkfifo(tmp_path / "log.2")
+    log = LogFile(str(tmp_path / "log"), rotate_size=2, compress=True)
+    log.write([b"a\n"])
+    log.old.settle()
+    log.close()
+    assert names(tmp_path / "log") == ["elsewhere", "log", "log.1", "log.2"]
+
+
+def test_to_keep_nothing_leaves_nothing_to_compress(tmp_path: Path) -> None:
+    log = LogFile(str(tmp_path / "log"), rotate_size=2, rotate_keep=0, compress=True)
+    for _ in range(5):
+        log.write([b"a\n"])
+    log.close()
+    assert names(tmp_path / "log") == ["log"]

@@ -1,0 +1,1 @@
+"""The native syntax of GNU pies: from its text to the tables that TOML would give."""

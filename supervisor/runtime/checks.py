@@ -1,0 +1,315 @@
+"""Find out of each child whether it is ready, and then whether it stays healthy.
+
+A watch begins before its child, because the child inherits what it answers on, and ends with it.
+Readiness and health are told to the engine as events; what they mean for it is decided there.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import trio
+
+from supervisor.model.effects import Level, Note
+from supervisor.model.events import NotReady, Ready, Unhealthy
+from supervisor.runtime.announcing import NotifySocket, ReadyPipe, Voice
+from supervisor.runtime.errands import KILL_AGAIN, Errand, Errands, named, outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from supervisor.model.component import Check, Component, Key
+    from supervisor.runtime.network import Network
+    from supervisor.runtime.tasks import Tasks
+    from supervisor.system.port import System
+
+TRIES: Final = 4
+"""Tries for readiness that fit into its time, however each ends: what swallows a connection must
+not use up the time in which another would succeed. A command is not cut short: it may be waiting
+for the very thing that is awaited."""
+
+STATUS_EVERY: Final = 1.0
+"""Seconds between two status lines of one child that are told; the last one always is."""
+
+
+class Handover(NamedTuple):
+    """What a child is started with so that it can answer, see `Launch`."""
+
+    extra: tuple[tuple[int, int], ...] = ()
+    environ: tuple[tuple[str, str], ...] = ()
+
+
+class _Watch:
+    """What is known about one child."""
+
+    def __init__(self, key: Key, generation: int, spec: Component) -> None:
+        self.key, self.generation, self.spec = key, generation, spec
+        self.voice: Voice | None = None
+        self.scope = trio.CancelScope()
+        self.begun = False
+        self.busy = False
+        """Whether a task looks after it."""
+        self.health = trio.CancelScope()
+        """What a change of the health check cancels."""
+        self.over = False
+        """Nothing is asked any more: it was given up, or says that it is stopping."""
+        self.status = ""
+        self.told_at = -STATUS_EVERY
+        self.telling = False
+        self.errand: Errand | None = None
+        self.last = ""
+        """Why the latest try for readiness was in vain."""
+
+
+class Checks:
+    """All watches. Everything is done in tasks of which each may fail alone."""
+
+    def __init__(
+        self,
+        system: System,
+        errands: Errands,
+        tasks: Tasks,
+        network: Network,
+        happened: Callable[[Key, Ready | NotReady | Unhealthy], None],
+        tell: Callable[[Note], None],
+        notify_prefix: str | None,
+    ) -> None:
+        """*notify_prefix* is the beginning of the paths of notification sockets."""
+        self._system = system
+        self._errands = errands
+        self._tasks = tasks
+        self._network = network
+        self._happened = happened
+        self._tell = tell
+        self._notify_prefix = notify_prefix
+        self._watches: dict[Key, _Watch] = {}
+        self._count = 0
+
+    # --- for the runner
+
+    def prepare(self, key: Key, generation: int, spec: Component) -> Handover:
+        """Make ready to watch a child that is about to be started.
+
+        Raises:
+            OSError: with the reason.
+        """
+        watch = _Watch(key, generation, spec)
+        if spec.ready is not None and spec.ready.kind == "fd":
+            watch.voice = ReadyPipe(self._system, spec.ready.fd)
+        elif spec.ready is not None and spec.ready.kind == "notify":
+            watch.voice = self._notify_socket(watch)
+        self._watches[key] = watch
+        if watch.voice is None:
+            return Handover()
+        return Handover(watch.voice.extra, watch.voice.environ)
+
+    def begin(self, key: Key, generation: int) -> None:
+        """The child runs: look after it."""
+        watch = self._watches.get(key)
+        if watch is None or watch.generation != generation:
+            return
+        watch.begun = True
+        if watch.voice is not None:
+            watch.voice.launched()
+        if watch.spec.ready is not None or watch.spec.health is not None:
+            self._look_after(watch)
+
+    def end(self, key: Key, generation: int) -> None:
+        """The child has ended, or never was."""
+        watch = self._watches.get(key)
+        if watch is None or watch.generation != generation:
+            return
+        del self._watches[key]
+        watch.over = True
+        watch.scope.cancel()
+        if watch.voice is not None:
+            watch.voice.close()
+
+    def retune(self, key: Key, spec: Component) -> None:
+        """Go on with the health check of *spec*."""
+        watch = self._watches.get(key)
+        if watch is None:
+            return
+        before, watch.spec = watch.spec, spec
+        if not watch.begun or watch.over or before.health == spec.health:
+            return
+        if watch.busy:
+            watch.health.cancel()
+        else:
+            self._look_after(watch)
+
+    def status(self, key: Key) -> str:
+        """Return what the present child of *key* said last about itself."""
+        watch = self._watches.get(key)
+        return watch.status if watch else ""
+
+    def _notify_socket(self, watch: _Watch) -> NotifySocket:
+        if self._notify_prefix is None:
+            raise OSError("there is no runtime directory for its notification socket")
+        self._count += 1
+        return NotifySocket(
+            self._system,
+            f"{self._notify_prefix}{self._count}",
+            status=partial(self._said, watch),
+            stopping=partial(self._stopping, watch),
+        )
+
+    # --- the life of a watch
+
+    def _look_after(self, watch: _Watch) -> None:
+        watch.busy = True
+        self._tasks.start(f"the checks of {watch.key}", partial(self._watch, watch))
+
+    async def _watch(self, watch: _Watch) -> None:
+        try:
+            with watch.scope:
+                check = watch.spec.ready
+                if check is not None and not await self._becomes_ready(watch, check):
+                    watch.over = True
+                while not watch.over and watch.spec.health is not None:
+                    with trio.CancelScope() as watch.health:
+                        await self._fails(watch, watch.spec.health)
+                        watch.over = True
+        finally:
+            watch.busy = False
+
+    async def _becomes_ready(self, watch: _Watch, check: Check) -> bool:
+        """Wait until it is ready and say so, or say why it is not."""
+        begun = trio.current_time()
+        why: str | None = None
+        with trio.move_on_after(check.timeout) as limit:
+            if watch.voice is not None:
+                why = await watch.voice.ready(limit)
+            else:
+                await self._answers(watch, check)
+        if limit.cancelled_caught:
+            why = f"awaited {subject(check)} for {trio.current_time() - begun:g} s"
+            why += f"; last try: {watch.last}" if watch.last else ""
+        if why is None:
+            self._happened(watch.key, Ready(watch.generation))
+            return True
+        self._happened(watch.key, NotReady(watch.generation, why))
+        return False
+
+    async def _answers(self, watch: _Watch, check: Check) -> None:
+        """Return when a try was good."""
+        most = max(check.timeout / TRIES, check.interval)
+        if check.kind == "exec":
+            most = check.timeout
+        while True:
+            begun = trio.current_time()
+            why = await self._limited(watch, check, most)
+            if why is None:
+                return
+            watch.last = why
+            await trio.sleep_until(begun + check.interval)
+
+    async def _fails(self, watch: _Watch, check: Check) -> None:
+        """Return when the check has failed too often, and that has been said."""
+        failures = 0
+        due = trio.current_time() + check.interval
+        while failures < check.failures:
+            await trio.sleep_until(due)
+            due = trio.current_time() + check.interval
+            why = await self._limited(watch, check, check.timeout)
+            if why is None:
+                if failures:
+                    self._note(watch, "health-recovered", f"{watch.key!r} is healthy again")
+                failures = 0
+                continue
+            failures += 1
+            watch.last = why
+            if failures == 1 < check.failures:
+                text = f"a health check of {watch.key!r} failed, the first of {check.failures}: "
+                self._note(watch, "health-failing", text + why, "warning")
+        times = f"{failures} times in a row" if failures > 1 else "once"
+        text = f"the health check failed {times}; last: {watch.last}"
+        self._happened(watch.key, Unhealthy(watch.generation, text))
+
+    # --- one try
+
+    async def _limited(self, watch: _Watch, check: Check, seconds: float) -> str | None:
+        why: str | None = None
+        with trio.move_on_after(seconds) as limit:
+            why = await self._try(watch, check)
+        if limit.cancelled_caught:
+            why = f"{subject(check)} did not answer within {seconds:g} s"
+        return why
+
+    async def _try(self, watch: _Watch, check: Check) -> str | None:
+        match check.kind:
+            case "tcp":
+                return await self._network.tcp(check.target)
+            case "http":
+                return await self._network.http(check.target)
+            case "exec":
+                return await self._run(watch, check)
+            case "notify" | "fd":
+                raise ValueError(f"{check.kind} is not a check that can be tried")
+
+    async def _run(self, watch: _Watch, check: Check) -> str | None:
+        if watch.errand is not None:
+            with trio.move_on_after(KILL_AGAIN):  # It has been killed, and mostly just now.
+                await watch.errand.gone.wait()
+            if not watch.errand.gone.is_set():
+                return f"{named(check.argv)} of the last try has not ended, though it was killed"
+        self._count += 1
+        watch.errand = errand = self._errands.start(
+            f"{watch.key}#check{self._count}", 1, watch.spec, check.argv, capture=True
+        )
+        try:
+            await errand.ended.wait()
+        finally:
+            self._errands.kill(errand)
+        end = errand.exit
+        if end is None or end.code == 0:
+            return None
+        why = f"{named(check.argv)} {outcome(end)}"
+        return f"{why}: {errand.last_line}" if errand.last_line else why
+
+    # --- what it says about itself
+
+    def _said(self, watch: _Watch, text: str) -> None:
+        if text == watch.status:
+            return
+        watch.status = text
+        if not watch.telling:
+            watch.telling = True
+            due = watch.told_at + STATUS_EVERY
+            if due <= trio.current_time():
+                self._tell_status(watch)
+            else:
+                self._tasks.start(
+                    f"the status of {watch.key}", partial(self._tell_later, watch, due)
+                )
+
+    async def _tell_later(self, watch: _Watch, due: float) -> None:
+        await trio.sleep_until(due)
+        self._tell_status(watch)
+
+    def _tell_status(self, watch: _Watch) -> None:
+        watch.telling = False
+        watch.told_at = trio.current_time()
+        self._note(watch, "status", f"{watch.key!r} says: {watch.status}")
+
+    def _stopping(self, watch: _Watch) -> None:
+        """What is going down by itself is not asked whether it is well."""
+        watch.over = True
+        watch.health.cancel()
+
+    def _note(self, watch: _Watch, kind: str, text: str, level: Level = "info") -> None:
+        self._tell(Note(watch.key, kind, level, text))
+
+
+def subject(check: Check) -> str:
+    """Return what is awaited, for a message."""
+    match check.kind:
+        case "notify":
+            return "READY=1 on its notification socket"
+        case "fd":
+            return f"a newline on descriptor {check.fd}"
+        case "tcp" | "http":
+            return check.target
+        case "exec":
+            return named(check.argv)

@@ -1,0 +1,223 @@
+"""The pipes of one component: read in turn, cut into whole lines, handed to ring and sink."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from supervisor.runtime.messages import Origin, origin_of
+from supervisor.runtime.ring import Ring, count_lines
+
+if TYPE_CHECKING:
+    from supervisor.model.component import Output, Tag
+    from supervisor.runtime.depot import Depot
+    from supervisor.runtime.followers import Follower, StreamName
+    from supervisor.runtime.sinks import Sink
+
+READ: Final = 64 * 1024
+LONGEST_LINE: Final = 64 * 1024
+"""A longer line is shown in pieces; a file gets it whole."""
+DRAIN: Final = 1024 * 1024
+"""More than a pipe holds: who has been read that much after its end has nothing left in it."""
+
+
+class Lost(NamedTuple):
+    """What did not reach the sink of one stream since piesd runs."""
+
+    lines: int
+    bytes: int
+
+
+class Stream:
+    """One output stream of a component, from its pipe to its ring, followers and sink."""
+
+    __slots__ = (
+        "_midline",
+        "_outlet",
+        "_partial",
+        "_paused_by",
+        "lost",
+        "name",
+        "read_fd",
+        "ring",
+        "settings",
+        "sink",
+        "tag",
+        "write_fd",
+    )
+
+    def __init__(
+        self, outlet: Outlet, name: StreamName, settings: Output, sink: Sink | None
+    ) -> None:
+        system = outlet.system
+        self.read_fd, self.write_fd = system.pipe()
+        self.tag = outlet.tag
+        self.name = name
+        self.settings = settings
+        self.sink = sink
+        self.ring: Ring | None = None  # Made by the first line: most components print rarely.
+        self.lost = Lost(0, 0)
+        self._outlet = outlet
+        self._partial = b""
+        self._midline = False
+        self._paused_by: Sink | None = None
+        try:
+            system.watch(self.read_fd, self.ready)
+        except OSError:
+            system.close(self.read_fd)
+            system.close(self.write_fd)
+            raise
+
+    # --- reading
+
+    def ready(self) -> None:
+        """Read once; called whenever the pipe is readable."""
+        data = self._outlet.system.read(self.read_fd, READ)
+        if data is None:
+            return
+        if not data:  # Cannot be while the write end is ours; if it is, it must not spin.
+            self._outlet.system.unwatch(self.read_fd)
+            return
+        self._feed(data)
+        if self.sink is not None and self.sink.full:
+            self._outlet.system.unwatch(self.read_fd)
+            self._paused_by = self.sink
+            self.sink.wait(self)
+
+    def resume(self) -> None:
+        """Read on: the sink has room again, or has given up."""
+        if self._paused_by is not None:
+            self._paused_by = None
+            self._outlet.system.watch(self.read_fd, self.ready)
+
+    def drain(self) -> None:
+        """Read what is there, and end the last line if it has no newline.
+
+        It is not ended if somebody else writes faster than we read: the line is theirs then.
+        """
+        if self._read_all():
+            self._end_line()
+
+    def _read_all(self) -> bool:
+        left = DRAIN
+        while left > 0:
+            data = self._outlet.system.read(self.read_fd, READ)
+            if not data:
+                return True
+            self._feed(data)
+            left -= len(data)
+        return False
+
+    # --- lines
+
+    @property
+    def partial(self) -> bytes:
+        """The beginning of a line that has no newline yet."""
+        return self._partial
+
+    def _feed(self, data: bytes) -> None:
+        end = data.rfind(b"\n") + 1
+        if end:
+            block = self._partial + data[:end]
+            self._partial = data[end:]
+            self._pass_on(block, block)
+        else:
+            self._partial += data
+        if len(self._partial) >= LONGEST_LINE:
+            piece, self._partial = self._partial, b""
+            self._pass_on(piece, piece + b"\n")
+
+    def _end_line(self) -> None:
+        if self._partial or self._midline:
+            block, self._partial = self._partial + b"\n", b""
+            self._pass_on(block, block)
+
+    def _pass_on(self, raw: bytes, shown: bytes) -> None:
+        """Hand on *raw* to a file, and *shown*, the same in whole lines, to everybody else."""
+        if self._midline and shown.startswith(b"\n"):  # It ends the line of the last piece.
+            shown = shown[1:]
+        self._midline = not raw.endswith(b"\n")
+        if shown:
+            self._show(shown)
+        if self.sink is not None:
+            block = shown if self.sink.whole else raw
+            if block:
+                self.sink.put(self, block)
+
+    def _show(self, block: bytes) -> None:
+        if self.ring is None:
+            self.ring = Ring()
+        first = self.ring.total + 1
+        self.ring.feed(block, count_lines(block), self._outlet.stamp(self))
+        for follower in tuple(self._outlet.followers):
+            follower.offer(self.name, first, block)
+
+    # --- its sink
+
+    @property
+    def origin(self) -> Origin:
+        """Whose the lines are that come now."""
+        outlet = self._outlet
+        return origin_of(self.tag, self.name, self.settings, outlet.depot.syslog, outlet.pid)
+
+    def lose(self, lines: int, size: int) -> None:
+        """Count what the sink could not take."""
+        self.lost = Lost(self.lost.lines + lines, self.lost.bytes + size)
+
+    def retune(self, settings: Output, sink: Sink | None) -> None:
+        """Go on with another sink; the old one is released."""
+        self.settings = settings
+        old, self.sink = self.sink, sink
+        if old is not None:
+            if self._paused_by is old and old is not sink:
+                old.desert(self)
+                self.resume()
+            old.release()
+
+    def close(self) -> None:
+        """Read what is left, and give everything back."""
+        self.drain()
+        system = self._outlet.system
+        if self._paused_by is not None:
+            self._paused_by.desert(self)
+            self._paused_by = None
+        system.unwatch(self.read_fd)
+        system.close(self.read_fd)
+        system.close(self.write_fd)
+        if self.sink is not None:
+            self.sink.release()
+            self.sink = None
+
+
+class Outlet:
+    """The streams of one component, and those who follow them."""
+
+    __slots__ = ("_last", "_stamps", "depot", "err", "followers", "out", "pid", "system", "tag")
+
+    def __init__(self, depot: Depot, tag: Tag) -> None:
+        self.depot = depot
+        self.system = depot.system
+        self.tag = tag
+        self.pid = 0
+        """Of the last child that was started; 0 if that is not known."""
+        self.out: Stream | None = None
+        self.err: Stream | None = None
+        self.followers: tuple[Follower, ...] = ()
+        self._last: Stream | None = None
+        self._stamps = 0
+
+    def stamp(self, stream: Stream) -> int:
+        """Return the place of *stream*'s next block among those of both streams."""
+        if self._last is not stream:
+            if self._last is not None and self._last.ring is not None:
+                self._last.ring.seal()
+            self._last = stream
+            self._stamps += 1
+        return self._stamps
+
+    def streams(self) -> list[Stream]:
+        """Return those that exist."""
+        return [stream for stream in (self.out, self.err) if stream is not None]
+
+    def leave(self, follower: Follower) -> None:
+        """Forget a follower."""
+        self.followers = tuple(other for other in self.followers if other is not follower)

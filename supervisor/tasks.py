@@ -1,0 +1,116 @@
+"""What the command `piesd` does beside supervising: check, show, print, ask another one."""
+
+# ruff: noqa: PLC0415  What only a few tasks need is not loaded when piesd starts to supervise.
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from supervisor.cli.piesd import Options, Task
+from supervisor.config.load import default_files, load
+from supervisor.model.errors import ConfigRejected
+from supervisor.model.settings import SourceFile
+from supervisor.system import preprocess
+
+if TYPE_CHECKING:
+    from supervisor.engine.plan import Plan
+    from supervisor.model.errors import Problem
+
+EX_CONFIG = 78
+"""The exit code for a configuration with problems. Source: sysexits(3)."""
+
+INETD_CONF = "/etc/inetd.conf"
+
+
+def named_files(options: Options) -> tuple[SourceFile, ...]:
+    """Return the files that the command line names, or those that are read without any."""
+    if options.files:
+        return options.files
+    if options.inetd:
+        return (SourceFile(INETD_CONF, "inetd"),)
+    return default_files(os.environ, os.geteuid(), options.instance)
+
+
+def read_plan(options: Options, files: Sequence[SourceFile], euid: int | None = None) -> Plan:
+    """Read *files* as the command line says. It may block.
+
+    Args:
+        euid: the effective user that piesd began as; the present one if None.
+
+    Raises:
+        ConfigRejected: with every problem.
+    """
+    return load(
+        files,
+        environ=os.environ,
+        euid=os.geteuid() if euid is None else euid,
+        instance=options.instance,
+        sockets=options.sockets,
+        preprocessing=options.preprocessing,
+        run=preprocess.run,
+    )
+
+
+def refuse(rejected: ConfigRejected) -> int:
+    """Print every problem; return the exit code."""
+    for problem in rejected.problems:
+        print(problem, file=sys.stderr)
+    return EX_CONFIG
+
+
+def show_plan(plan: Plan, options: Options) -> int:
+    """Print what *options* want to see of a configuration without problems."""
+    for warning in plan.warnings:
+        print(warning, file=sys.stderr)
+    if options.task == "check":
+        return 0
+    from supervisor.cli.viewing import show
+
+    return show(plan, options)
+
+
+def _preprocess(options: Options) -> int:
+    from supervisor.config.sources import preprocessed
+
+    problems: list[Problem] = []
+    text = preprocessed(
+        named_files(options),
+        problems,
+        environ=os.environ,
+        euid=os.geteuid(),
+        preprocessing=options.preprocessing,
+        run=preprocess.run,
+    )
+    sys.stdout.write(text)
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    return EX_CONFIG if any(not problem.warning for problem in problems) else 0
+
+
+def _config_help(options: Options) -> int:
+    del options
+    from supervisor.cli.confighelp import lines
+
+    for line in lines():
+        print(line)
+    return 0
+
+
+def _ask_another(options: Options) -> int:
+    from supervisor.cli.remote import carry_out
+
+    return carry_out(options)
+
+
+OTHER_TASKS: Mapping[Task, Callable[[Options], int]] = {
+    "preprocess": _preprocess,
+    "config-help": _config_help,
+    "status": _ask_another,
+    "stop": _ask_another,
+    "reload": _ask_another,
+    "restart": _ask_another,
+}
+"""The tasks that need no plan."""

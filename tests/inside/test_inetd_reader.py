@@ -1,0 +1,186 @@
+"""What the lines of inetd.conf become, and what is said about those that are wrong."""
+
+from __future__ import annotations
+
+from config_text import InventedHost
+from supervisor.config import inetd
+from supervisor.config.load import make_plan
+from supervisor.config.nodes import plain
+from supervisor.config.sources import Document, Sources
+from supervisor.engine.plan import Plan
+from supervisor.model.component import InetAddress, Mode, UnixAddress
+from supervisor.model.errors import ConfigRejected, Problem
+from supervisor.model.settings import SourceFile
+
+
+def tables(text: str) -> dict[str, object]:
+    """Return the components of a file without faults."""
+    problems: list[Problem] = []
+    root = inetd.read(text, "inetd.conf", problems)
+    assert root is not None
+    assert problems == []
+    found = plain(root)
+    assert isinstance(found, dict)
+    components = found.get("component", {})
+    assert isinstance(components, dict)
+    return components
+
+
+def faults(text: str) -> list[tuple[int, str]]:
+    """Return line and message of everything that is wrong."""
+    problems: list[Problem] = []
+    inetd.read(text, "inetd.conf", problems)
+    return [(problem.line, problem.message) for problem in problems]
+
+
+def plan(text: str) -> Plan:
+    """Build the plan of a file, on an invented machine."""
+    problems: list[Problem] = []
+    root = inetd.read(text, "inetd.conf", problems)
+    assert root is not None
+    return make_plan(
+        Sources((Document("inetd.conf", "inetd", root),), frozenset()),
+        [SourceFile("inetd.conf", "inetd")],
+        problems,
+        environ={"PATH": "/bin"},
+        euid=0,
+        instance=None,
+        sockets=(),
+        host=InventedHost(),
+    )
+
+
+def refused(text: str) -> list[tuple[int, str]]:
+    """Return line and message of what stands in the way of a plan."""
+    try:
+        plan(text)
+    except ConfigRejected as rejected:
+        return [(problem.line, problem.message) for problem in rejected.problems]
+    return []
+
+
+def test_a_line_is_a_listener_that_runs_its_program() -> None:
+    (component,) = plan("http stream tcp nowait me.adm /bin/prog httpd -l\n").components
+    assert component.tag == "http"
+    assert component.mode is Mode.INETD
+    assert component.socket == InetAddress(host="0.0.0.0", port=80)
+    assert (component.program, component.argv) == ("/bin/prog", ("httpd", "-l"))
+    assert (component.user, component.group) == ("me", ("adm",))
+    assert component.source.line == 1
+
+
+def test_a_program_without_arguments_is_called_by_its_own_name() -> None:
+    assert tables("7 stream tcp nowait root /bin/prog")["7"] == {
+        "mode": "inetd",
+        "socket": "inet+tcp://0.0.0.0:7",
+        "user": "root",
+        "command": ("/bin/prog",),
+    }
+    (component,) = plan("7 stream tcp nowait root /bin/prog /bin/prog").components
+    assert (component.program, component.argv) == (None, ("/bin/prog",))
+
+
+def test_comments_and_empty_lines_say_nothing() -> None:
+    assert tables("\n# ftp stream tcp nowait root /bin/ftpd\n   # x\n\t\n") == {}
+
+
+def test_each_address_of_a_list_has_a_component() -> None:
+    text = "127.0.0.1,[::1]:9 stream tcp nowait root /bin/prog"
+    sockets = [component.socket for component in plan(text).components]
+    assert list(tables(text)) == ["9@127.0.0.1", "9@::1"]
+    assert sockets == [InetAddress(host="127.0.0.1", port=9), InetAddress(host="::1", port=9)]
+
+
+def test_a_line_that_is_an_address_holds_for_those_behind_it_that_have_none() -> None:
+    text = (
+        "a stream tcp nowait root /bin/prog\n10.0.0.1:\nb stream tcp nowait root /bin/prog\n"
+        "*:c stream tcp nowait root /bin/prog\n*:\nd stream tcp nowait root /bin/prog\n"
+    )
+    found = tables(text)
+    hosts = {tag: table["socket"] for tag, table in found.items() if isinstance(table, dict)}
+    assert hosts == {
+        "a": "inet+tcp://0.0.0.0:a",
+        "b": "inet+tcp://10.0.0.1:b",
+        "c": "inet+tcp://0.0.0.0:c",
+        "d": "inet+tcp://0.0.0.0:d",
+    }
+
+
+def test_a_service_on_several_lines_has_several_tags() -> None:
+    text = (
+        "echo stream tcp nowait root /bin/prog\n"
+        "echo stream tcp6 nowait root /bin/prog\n"
+        "10.0.0.1:echo stream tcp nowait root /bin/prog\n"
+    )
+    assert list(tables(text)) == ["echo", "echo-tcp6", "echo@10.0.0.1"]
+
+
+def test_the_same_place_on_two_lines_is_a_fault_that_names_both() -> None:
+    text = "echo stream tcp nowait root /a\necho stream tcp nowait root /b"
+    assert faults(text) == [(2, "is already defined at inetd.conf:1")]
+
+
+def test_a_unix_socket_is_called_after_its_path() -> None:
+    (component,) = plan("/run/x.sock stream unix nowait root /bin/prog").components
+    assert component.tag == "run-x.sock"
+    assert component.socket == UnixAddress(path="/run/x.sock")
+
+
+def test_words_in_quotes_are_one_argument() -> None:
+    (component,) = plan("9 stream tcp nowait root /bin/prog p \"a b\" 'c d' #e\n").components
+    assert component.argv == ("p", "a b", "c d", "#e")
+
+
+def test_what_comes_later_is_refused_by_its_name_and_line() -> None:
+    text = (
+        "# wait and datagrams\n"
+        "7 dgram udp wait root /bin/prog\n"
+        "8 stream tcp nowait.40 root /bin/prog\n"
+        "9 stream tcp nowait root internal\n"
+        "tcpmux/+date stream tcp nowait root /bin/prog\n"
+    )
+    found = refused(text)
+    keys = {line: [m for at, m in found if at == line] for line in (2, 3, 4, 5)}
+    assert all(any("not supported yet" in message for message in keys[line]) for line in keys)
+
+
+def test_a_tcpmux_service_is_given_to_its_master() -> None:
+    assert tables("tcpmux/+date stream tcp nowait root /bin/date")["date"] == {
+        "mode": "inetd",
+        "service": "date",
+        "tcpmux-master": "tcpmux",
+        "tcpmuxplus": True,
+        "user": "root",
+        "command": ("/bin/date",),
+    }
+
+
+def test_all_faults_of_a_file_are_told_in_one_run() -> None:
+    text = (
+        "x y\n"
+        "a strem tpc maybe :x /p\n"
+        'foo stream tcp nowait root "/x\n'
+        "rusersd/1 dgram rpc/udp wait root /p\n"
+        ",:\n"
+        ":7 stream tcp nowait root /p\n"
+        "a: stream tcp nowait root /p\n"
+        "ok stream tcp nowait root /p\n"
+    )
+    assert faults(text) == [
+        (1, "a line has at least 6 fields, this one 2: PROTOCOL WAIT USER PROGRAM missing"),
+        (2, "unknown type of socket 'strem'; did you mean 'stream'?"),
+        (2, "unknown protocol 'tpc'; did you mean 'tcp'?"),
+        (2, "must be wait, nowait or nowait.MAX, not 'maybe'"),
+        (2, "must be USER, USER.GROUP or USER:GROUP, not ':x'"),
+        (3, "a quotation mark is not closed, or a backslash ends the line"),
+        (4, "services of RPC are not supported"),
+        (5, "an address is missing in ',:'"),
+        (6, "an address is missing in ':7'"),
+        (7, "the name of the service is missing in 'a:'"),
+    ]
+
+
+def test_an_unknown_service_is_a_fault_of_its_line() -> None:
+    (fault,) = refused("\nhtpt stream tcp nowait root /bin/prog")
+    assert fault[0] == 2
+    assert "'htpt' is neither a port nor a service" in fault[1]

@@ -1,0 +1,242 @@
+"""Random configurations that TOML and pies' syntax can both say, and their way through both."""
+
+from __future__ import annotations
+
+import shlex
+
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from config_text import InventedHost
+from supervisor.config import toml
+from supervisor.config.convert.carry import literal
+from supervisor.config.load import make_plan
+from supervisor.config.nodes import Plain, make
+from supervisor.config.pies import reader as pies
+from supervisor.config.pies.options import PreprocessOptions, Reading
+from supervisor.config.sources import Document, Sources
+from supervisor.config.tables import Node
+from supervisor.engine.plan import Plan
+from supervisor.model.component import Component, Where
+from supervisor.model.errors import Problem
+from supervisor.model.settings import SourceFile
+
+Table = dict[str, Plain]
+
+_CHARACTERS = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
+_TRICKY = "aZ09 _-./@*:#;,{}()'\"\\$`=\n\t\r\x01é☃\u200b"
+texts = st.one_of(
+    st.text(st.sampled_from(_TRICKY), min_size=1, max_size=12),
+    st.text(_CHARACTERS, min_size=1, max_size=8),
+    st.sampled_from(["${instance}", "//x", "/*x*/", "EOT", "m4_define(x)", "<<EOT", "#include"]),
+)
+"""Texts that trouble printers: quotes, comments, line ends, what preprocessors look for."""
+
+names = st.text(st.sampled_from("abcXYZ_"), min_size=1, max_size=5)
+paths = st.text(st.sampled_from("abc ./-é'\"#"), max_size=10).map(lambda text: f"/{text}x")
+words = st.lists(texts, max_size=3).map(lambda rest: ("/bin/prog", *rest))
+addresses = st.sampled_from(["10.0.0.0/8", "::1", "192.0.2.7", "/run/x.sock", "v6.example.org"])
+
+
+@st.composite
+def commands(draw: st.DrawFn) -> Table:
+    """Return the keys about what is run."""
+    said = draw(words)
+    kind = draw(st.sampled_from(["list", "string", "shell", "expanding"]))
+    keys: Table = {"command": said}
+    if kind == "string":
+        keys["command"] = shlex.join(said)
+    elif kind == "shell":
+        keys = {"command": draw(texts), "shell": True}
+    elif kind == "expanding":
+        keys = {"command": f"/bin/prog {shlex.join(said)} ${{X:-y z}} $Y", "expandenv": True}
+    if draw(st.booleans()):
+        keys["program"] = draw(paths)
+    return keys
+
+
+@st.composite
+def steps(draw: st.DrawFn) -> Table:
+    """Return one step of an environment."""
+    name = draw(names)
+    value = draw(st.one_of(texts.map(shlex.quote), st.just("${HOME:-x}/bin:$PATH"), st.just("")))
+    return draw(
+        st.sampled_from(
+            [
+                {"clear": True},
+                {"keep": f"{name}*"},
+                {"keep": f"{name}={draw(texts)}"},
+                {"set": f"{name}={value}"},
+                {"eval": f"${{{name}:=x}}{value}"},
+                {"unset": name},
+                {"unset": f"{name}={draw(texts)}"},
+            ]
+        )
+    )
+
+
+limits = st.dictionaries(
+    st.sampled_from(["as", "core", "data", "fsize", "memlock", "rss", "stack"]),
+    st.integers(0, 2**40).map(lambda number: number * 1024),
+    max_size=3,
+).flatmap(
+    lambda sizes: st.fixed_dictionaries(
+        {},
+        optional={
+            "cpu": st.integers(0, 10**6).map(lambda number: number * 60),
+            "nofile": st.integers(0, 10**6),
+            "nproc": st.integers(0, 10**6),
+        },
+    ).map(lambda counts: {**sizes, **counts})
+)
+
+codes = st.lists(
+    st.one_of(
+        st.integers(0, 255),
+        st.sampled_from(["EX_CONFIG", "SIGTERM", "SIG+15", "64-78", "SIGRTMIN+3", "SIGKILL"]),
+    ),
+    min_size=1,
+    max_size=4,
+)
+actions = st.fixed_dictionaries(
+    {"codes": codes},
+    optional={
+        "exec": st.one_of(words, words.map(shlex.join)),
+        "action": st.sampled_from(["restart", "disable"]),
+        "notify": st.sampled_from(["root", "a@b.example,c", ["a", "b@c.example"]]),
+        "message": st.one_of(texts, texts.map(lambda text: f"Subject: {text}\n\nbody\n")),
+    },
+)
+
+outputs: st.SearchStrategy[Plain] = st.one_of(
+    paths.map(lambda path: f"file:{path}"),
+    paths.map(lambda path: {"file": path}),
+    st.sampled_from(["syslog", "syslog:info", {"syslog": "local3.err"}, "inherit"]),
+)
+
+rules = st.builds(
+    lambda *parts: " ".join(part for part in parts if part),
+    st.sampled_from(["allow", "deny"]),
+    st.sampled_from(["", "all", "authenticated", "user root,é#x", "group adm", "group adm,{x}"]),
+    st.lists(addresses, max_size=2).map(lambda each: f"from {', '.join(each)}" if each else ""),
+)
+acls: st.SearchStrategy[Plain] = st.one_of(st.just("office"), st.lists(rules, max_size=3))
+
+octals = st.integers(0, 0o777).map(lambda number: f"{number:03o}")
+
+
+def components() -> st.SearchStrategy[Table]:
+    """Return tables of one component, without what refers to others."""
+    optional: dict[str, st.SearchStrategy[Plain]] = {
+        "disable": st.booleans(),
+        "enabled": st.just(True),
+        "precious": st.booleans(),
+        "siggroup": st.booleans(),
+        "nullinput": st.booleans(),
+        "user": st.sampled_from(["root", "me"]),
+        "group": st.lists(st.sampled_from(["adm", "wheel"]), min_size=1, unique=True),
+        "allgroups": st.booleans(),
+        "umask": octals,
+        "chdir": paths,
+        "env": st.lists(steps(), max_size=4),
+        "limits": limits,
+        "nice": st.integers(-20, 19),
+        "remove-file": paths,
+        "stdout": outputs,
+        "stderr": outputs,
+        "on-exit": st.lists(actions, min_size=1, max_size=2),
+        "list-acl": acls,
+        "admin-acl": acls,
+    }
+    rest = st.fixed_dictionaries({}, optional=optional)
+    return st.builds(lambda said, keys: {**said, **keys}, commands(), rest)
+
+
+@st.composite
+def configurations(draw: st.DrawFn) -> Table:
+    """Return the tables of a whole configuration."""
+    tags = draw(st.lists(names, min_size=1, max_size=3, unique=True))
+    made: Table = {}
+    lives: list[str] = []
+    for number, tag in enumerate(tags):
+        table = draw(components())
+        if table.get("disable") is True:
+            table.pop("enabled", None)
+        mode = draw(st.sampled_from(["respawn", "once", "startup", "shutdown", "inetd"]))
+        table["mode"] = mode
+        if mode == "inetd":
+            table.pop("nullinput", None)
+            table["socket"] = f"inet://127.0.0.1:{8000 + number}"
+            table["max-instances"] = draw(st.integers(1, 9))
+        elif mode in ("respawn", "once"):
+            if lives:
+                table["prerequisites"] = draw(st.one_of(st.just("all"), st.just(tuple(lives))))
+            lives.append(tag)
+        made[tag] = _escaped(table)
+    root: Table = {
+        "acl": {"office": draw(st.lists(rules, max_size=2))},
+        "component": made,
+    }
+    daemon: Table = draw(
+        st.fixed_dictionaries(
+            {},
+            optional={
+                "umask": octals,
+                "shutdown-timeout": st.integers(0, 99),
+                "env": st.lists(steps(), max_size=3),
+                "limits": limits,
+            },
+        )
+    )
+    if daemon:
+        root["daemon"] = daemon
+    if draw(st.booleans()):
+        root["on-exit"] = draw(st.lists(actions, min_size=1, max_size=2))
+    return root
+
+
+def _escaped(value: Plain) -> Plain:
+    """Return a component whose strings mean `${instance}` literally."""
+    if isinstance(value, str):
+        return literal(value)
+    if isinstance(value, dict):
+        # A mail of an exit action has an `${instance}` of its own.
+        return {name: v if name == "message" else _escaped(v) for name, v in value.items()}
+    if isinstance(value, list | tuple):
+        return tuple(_escaped(each) for each in value)
+    return value
+
+
+def tree(root: Table) -> Node:
+    """Return the tables as a reader would."""
+    return make("a", 1, "", root)
+
+
+def plan(text: str, syntax: str) -> Plan:
+    """Build the plan of a text, on an invented machine and without a preprocessor.
+
+    Raises:
+        ConfigRejected: with what is wrong with it.
+    """
+    problems: list[Problem] = []
+    reading = Reading(options=PreprocessOptions(enabled=False))
+    if syntax == "pies":
+        root = pies.read(text, "a", problems, reading)
+    else:
+        root = toml.read(text, "a", problems)
+    documents = (Document("a", syntax, root),) if root else ()
+    return make_plan(
+        Sources(documents, frozenset()),
+        [SourceFile("a", syntax)],
+        problems,
+        environ={"PATH": "/bin"},
+        euid=0,
+        instance=None,
+        sockets=(),
+        host=InventedHost(),
+    )
+
+
+def placeless(components: tuple[Component, ...]) -> list[Component]:
+    """Return components without the places that they were written at."""
+    return [replace(component, source=Where("", 0)) for component in components]
