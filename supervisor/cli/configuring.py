@@ -41,11 +41,14 @@ def check(settings: Settings, paths: tuple[str, ...]) -> int:
     from supervisor.config.load import default_files, load
     from supervisor.model.errors import ConfigRejected
     from supervisor.model.settings import SourceFile
+    from supervisor.system import preprocess
 
     environ, euid = os.environ, os.geteuid()
     files = [SourceFile(path, "") for path in paths] or default_files(environ, euid)
     try:
-        found = load(files, environ=environ, euid=euid, instance=settings.instance)
+        found = load(
+            files, environ=environ, euid=euid, instance=settings.instance, run=preprocess.run
+        )
     except ConfigRejected as rejected:
         return _show_problems(settings.screen(), rejected.problems, None)
     return _show_problems(settings.screen(), found.warnings, len(found.components))

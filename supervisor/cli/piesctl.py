@@ -19,6 +19,7 @@ from supervisor.cli.explaining import explain
 from supervisor.cli.instance import INSTANCE
 from supervisor.cli.interrupts import die_at_once
 from supervisor.cli.orders import ORDERS
+from supervisor.cli.passwd import passwd
 from supervisor.cli.questions import QUESTIONS
 from supervisor.cli.settings import Family, Settings, common_options
 from supervisor.cli.streams import STREAMS
@@ -46,7 +47,17 @@ def _command() -> click.Group:
         params=common_options(hidden=False),
         context_settings={"help_option_names": ["--help", "-h"]},
     )
-    for command in (*QUESTIONS, explain, *ORDERS, *STREAMS, config, *INSTANCE, top, completion):
+    for command in (
+        *QUESTIONS,
+        explain,
+        *ORDERS,
+        *STREAMS,
+        config,
+        *INSTANCE,
+        top,
+        passwd,
+        completion,
+    ):
         group.add_command(command)
     return click.version_option(
         __version__, "--version", prog_name="piesctl", message="%(prog)s %(version)s"

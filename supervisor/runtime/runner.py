@@ -371,6 +371,7 @@ class Runner:
             event = SpawnFailed(outcome.generation, outcome.exit, self.system.chance())
         self.post(Happened(outcome.key, event))
         if isinstance(outcome, Launched):
+            self.outputs.started(outcome.key, outcome.pid)
             self.checks.begin(outcome.key, outcome.generation)
         else:
             self.checks.end(outcome.key, outcome.generation)
