@@ -191,18 +191,21 @@ async def test_without_a_gate_there_is_no_start(
 
 
 async def test_a_gate_that_does_not_hold_fails_the_start(
-    children: RealChildren, monkeypatch: pytest.MonkeyPatch
+    children: RealChildren, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(Gate, "path", property(lambda _self: b"/no/such/gate"))
     real = limits.set_limits
+    running = tmp_path / "running"
 
     def late(pid: int, wanted: tuple[tuple[str, int], ...]) -> None:
-        while os.readlink(f"/proc/{pid}/exe") == os.readlink("/proc/self/exe"):
+        # Not /proc/PID/exe: that changes in the middle of execve, before the first instruction.
+        while not running.exists():
             os.sched_yield()
         real(pid, wanted)
 
     monkeypatch.setattr(limits, "set_limits", late)
-    stage, _, message = await refusal(children, argv=("/bin/sleep", "1000"), limits={"core": 0})
+    program = ("/bin/sh", "-c", f"> '{running}'; exec sleep 1000")
+    stage, _, message = await refusal(children, argv=program, limits={"core": 0})
     assert (stage, message) == ("limits", "limits: this system did not hold the child back")
     assert children.system.processes("refused", 1) == ()
 
