@@ -1,10 +1,10 @@
 #!/bin/sh
-# Install the real programs that tests/outside/test_real_programs.py runs, where that is possible:
-# as root, with apt-get. Where it is not, those tests skip themselves and say why, so this never
-# fails.
+# Install the real programs that some tests run (servers, m4, the shells of the completions), where
+# that is possible: as root, with apt-get. Where it is not, those tests skip themselves and say why,
+# so this never fails.
 set -u
 
-programs='nginx redis-server postgresql'
+programs='nginx redis-server postgresql m4 zsh fish'
 
 has() {
     command -v "$1" >/dev/null 2>&1 || ls /usr/lib/postgresql/*/bin/"$1" >/dev/null 2>&1
