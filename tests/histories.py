@@ -51,7 +51,7 @@ def plans(draw: st.DrawFn) -> list[Component]:
                 enabled=draw(st.integers(0, 5)) > 0,
                 precious=draw(st.booleans()),
                 respawn=Respawn(max=2, window=60, sleep=30, delay=draw(st.sampled_from([0, 2]))),
-                socket=InetAddress(host="::1", port=1000 + index) if mode is Mode.INETD else None,
+                sockets=(InetAddress(host="::1", port=1000 + index),) if mode is Mode.INETD else (),
                 ready=draw(st.sampled_from([None, None, Check(kind="notify")])),
                 start_condition=draw(st.sampled_from([(), (), ("test",)])),
                 exit_actions=tuple(draw(st.lists(st.sampled_from(ACTIONS), max_size=2))),

@@ -267,7 +267,7 @@ class Simulation:
                 for tag in world.specs[key].prerequisites:
                     assert world.up(tag), f"{key} was started without {tag}"
                     spec = world.specs[tag]
-                    if spec.ready is not None and spec.mode not in ONE_RUN and not spec.socket:
+                    if spec.ready is not None and spec.mode not in ONE_RUN and not spec.sockets:
                         assert (tag, world.states[tag].generation) in self.ready, f"{tag} not ready"
                 for dependent in world.graph.dependents.get(key, ()):
                     assert not world.states[dependent].live, f"{dependent} lives while {key} starts"

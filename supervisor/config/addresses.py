@@ -5,11 +5,11 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
-from typing import Protocol
+from typing import Literal, Protocol
 
 from supervisor.config.kinds import octal
 from supervisor.config.tables import did_you_mean, quoted
-from supervisor.model.component import Address, InetAddress, UnixAddress
+from supervisor.model.component import Address, InetAddress, SocketType, UnixAddress
 
 _URL = re.compile(r"(?P<scheme>[A-Za-z0-9]+)(?:\+(?P<proto>[\w-]*))?://(?P<rest>.*)", re.DOTALL)
 _SCHEMES = ("inet", "inet6", "unix", "local", "file")
@@ -20,7 +20,7 @@ _LOCALHOST = {"inet": "127.0.0.1", "inet6": "::1"}
 LONGEST_PATH = 107
 """Bytes of a UNIX socket's path. Source: unix(7), sun_path with its final null byte is 108."""
 
-SCHEMA_PATTERN = r"^(([iI][nN][eE][tT]6?)(\+[tT][cC][pP])?|[uU][nN][iI][xX]|[lL][oO][cC][aA][lL]|[fF][iI][lL][eE])://"
+SCHEMA_PATTERN = r"^(([iI][nN][eE][tT]6?)(\+([tT][cC]|[uU][dD])[pP])?|[uU][nN][iI][xX]|[lL][oO][cC][aA][lL]|[fF][iI][lL][eE])://"
 """What every URL that is accepted begins with."""
 
 
@@ -38,13 +38,16 @@ class BadAddress(ValueError):
     """A URL that is no address. The message says what is wrong with it."""
 
 
-def parse_address(url: str, lookup: Lookup, base: str | None = None) -> Address:
+def parse_address(
+    url: str, lookup: Lookup, base: str | None = None, kind: SocketType | None = None
+) -> Address:
     """Return the address that *url* stands for.
 
     Args:
         lookup: who knows services and hosts by their names.
         base: the directory in which a relative path of a UNIX socket lies; None: there must be
             none.
+        kind: the type of the socket where that was said apart from the URL.
 
     Raises:
         BadAddress: with a message that can follow the key.
@@ -56,19 +59,37 @@ def parse_address(url: str, lookup: Lookup, base: str | None = None) -> Address:
     scheme, proto = match["scheme"].lower(), match["proto"]
     if scheme not in _SCHEMES:
         raise BadAddress(f"unknown kind of socket {quoted(scheme)}{did_you_mean(scheme, _SCHEMES)}")
-    inet = scheme.startswith("inet")
-    if proto is not None and not (inet and proto.lower() == "tcp"):
-        raise BadAddress(f"the protocol {quoted(proto)} is not supported yet")
-    if inet:
-        return _inet(scheme, match["rest"], lookup)
-    return _unix(match["rest"], base)
+    if scheme.startswith("inet"):
+        protocol = _protocol(proto, kind)
+        return _inet(scheme, protocol, match["rest"], lookup)
+    if proto is not None:
+        raise BadAddress(f"a UNIX socket has no protocol {quoted(proto)}: see 'socket-type'")
+    return _unix(match["rest"], base, kind or "stream")
 
 
-def _inet(scheme: str, rest: str, lookup: Lookup) -> InetAddress:
+_PROTOCOLS: dict[str, Literal["tcp", "udp"]] = {"tcp": "tcp", "udp": "udp"}
+_OF_TYPE: dict[SocketType, Literal["tcp", "udp"]] = {"stream": "tcp", "dgram": "udp"}
+
+
+def _protocol(proto: str | None, kind: SocketType | None) -> Literal["tcp", "udp"]:
+    """Return the protocol that is said, or goes with the type that is."""
+    said = None if proto is None else _PROTOCOLS.get(proto.lower())
+    if proto is not None and said is None:
+        raise BadAddress(f"the protocol must be tcp or udp, not {quoted(proto)}")
+    meant = None if kind is None else _OF_TYPE.get(kind)
+    if kind is not None and meant is None:
+        raise BadAddress(f"only a UNIX socket can have the type {kind}")
+    if said and meant and said != meant:
+        raise BadAddress(f"the protocol {said} contradicts the 'socket-type' {kind}")
+    return said or meant or "tcp"
+
+
+def _inet(scheme: str, protocol: Literal["tcp", "udp"], rest: str, lookup: Lookup) -> InetAddress:
     host, colon, port = rest.rpartition(":")
     if not colon or host.count("[") != host.count("]") or "]" in port:
         raise BadAddress(f"must end in ':PORT', unlike {quoted(rest)}")
-    return InetAddress(host=_host(scheme, host, lookup), port=_port(port, lookup))
+    where = _host(scheme, host, lookup)
+    return InetAddress(host=where, port=_port(port, lookup), protocol=protocol)
 
 
 def _host(scheme: str, host: str, lookup: Lookup) -> str:
@@ -116,11 +137,14 @@ def _port(port: str, lookup: Lookup) -> int:
     return known
 
 
-def _unix(rest: str, base: str | None) -> UnixAddress:
+def _unix(rest: str, base: str | None, kind: SocketType) -> UnixAddress:
     path, *arguments = rest.split(";")
-    if not path:
+    if path in ("", "@"):
         raise BadAddress("the path of the socket is missing")
-    if not os.path.isabs(path):
+    if path.startswith("@"):
+        if arguments:
+            raise BadAddress("a socket in the abstract namespace has no mode and no owner")
+    elif not os.path.isabs(path):
         if base is None:
             raise BadAddress(f"the socket needs a full path, not {quoted(path)}")
         path = os.path.join(base, path)
@@ -131,7 +155,8 @@ def _unix(rest: str, base: str | None) -> UnixAddress:
     mode, umask = (_permissions(name, given.get(name)) for name in ("mode", "umask"))
     if mode is None and umask is not None:
         mode = 0o777 & ~umask
-    return UnixAddress(path=path, mode=mode, user=given.get("user"), group=given.get("group"))
+    user, group = given.get("user"), given.get("group")
+    return UnixAddress(path=path, mode=mode, user=user, group=group, kind=kind)
 
 
 def _permissions(name: str, digits: str | None) -> int | None:

@@ -15,6 +15,7 @@ from supervisor.config.fields import Fields, Key
 from supervisor.config.gather import DEFAULTS_KEYS, Tables
 from supervisor.config.host import Host
 from supervisor.config.meanings import Meanings
+from supervisor.config.serving import Serving
 from supervisor.config.settings import Base
 from supervisor.config.tables import Node, expand, quoted
 from supervisor.model.component import Component, Mode, Respawn, Tag
@@ -91,6 +92,8 @@ class _Builder:
             one.refuse_keys_of_other_modes(mode)
         argv, command, program = one.command(table)
         limits, nice = one.limits()
+        serving = Serving(one, mode, table, self.host)
+        sockets = serving.sockets()
         many = mode is Mode.INETD or number is not None
         component = Component(
             tag=tag,
@@ -134,7 +137,29 @@ class _Builder:
             admin_acl=one.acl(keys.ADMIN_ACL),
             stdout=one.output(keys.STDOUT),
             stderr=one.output(keys.STDERR),
-            socket=one.socket(table) if mode is Mode.INETD else None,
+            sockets=sockets,
+            backlog=fields.need(keys.BACKLOG),
+            wait=serving.wait(),
+            on_demand=serving.on_demand(),
+            listen_fds=serving.listen_fds(),
+            socket_names=serving.names(sockets),
+            pass_fd_socket=serving.pass_fd_socket(),
+            pass_fd_timeout=fields.need(keys.PASS_FD_TIMEOUT),
+            idle_stop=serving.idle_stop(),
+            service=serving.service(),
+            internal=serving.internal(),
+            tcpmux_master=serving.master(),
+            tcpmux_plus=serving.tcpmux_plus(),
+            acl=one.acl(keys.CONNECT_ACL) if mode is Mode.INETD else None,
+            max_rate=serving.max_rate() if mode is Mode.INETD else 0,
+            max_ip_connections=fields.given(keys.MAX_IP_CONNECTIONS),
+            max_instances_message=fields.need(keys.MAX_INSTANCES_MESSAGE),
+            max_ip_connections_message=fields.need(keys.MAX_IP_CONNECTIONS_MESSAGE),
+            access_denied_message=fields.need(keys.ACCESS_DENIED_MESSAGE),
+            sockenv=one.flag(keys.SOCKENV),
+            resolve=one.flag(keys.RESOLVE),
+            idle_timeout=fields.given(keys.IDLE_TIMEOUT) or 0.0,
+            proxy_protocol=fields.given(keys.PROXY_PROTOCOL) or (),
             max_instances=fields.given(keys.MAX_INSTANCES) if many else None,
         )
         return Draft(

@@ -50,12 +50,12 @@ def _sockets_used_twice(drafts: Sequence[Draft], settings: Settings) -> Iterable
     taken: list[tuple[Address, Node]] = []
     by_key: dict[object, list[int]] = {}
     components = (
-        (draft.component.socket, written(draft, keys.SOCKET))
+        (address, written(draft, keys.SOCKET))
         for draft in drafts
-        if draft.component.socket is not None
+        for address in draft.component.sockets
     )
     for address, node in (*settings.sockets, *components):
-        key = address.port if isinstance(address, InetAddress) else os.path.normpath(address.path)
+        key = _where(address)
         others = by_key.setdefault(key, [])
         clash = next((n for n in others if _clash(taken[n][0], address)), None)
         if clash is not None:
@@ -64,6 +64,13 @@ def _sockets_used_twice(drafts: Sequence[Draft], settings: Settings) -> Iterable
             yield node.problem(what)
         others.append(len(taken))
         taken.append((address, node))
+
+
+def _where(address: Address) -> object:
+    """Return what addresses must have in common to exclude each other."""
+    if isinstance(address, InetAddress):
+        return address.protocol, address.port
+    return address.path if address.abstract else os.path.normpath(address.path)
 
 
 def _clash(one: Address, other: Address) -> bool:

@@ -67,8 +67,6 @@ def _later() -> str:
     lists = {
         "Component keys": later.COMPONENT,
         "Modes": later.MODES,
-        "Flags": later.FLAGS,
-        "Socket types": later.SOCKET_TYPES,
         "Keys of `[daemon]`": later.DAEMON,
         "Tables": later.TABLES,
         "Syntaxes": later.SYNTAXES,

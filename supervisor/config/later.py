@@ -14,17 +14,13 @@ def _words(text: str) -> frozenset[str]:
 
 MODES: Final = _words(
     """
-    job pass pass-fd accept sysinit boot bootwait wait ctrlaltdel kbrequest ondemand powerfail
+    job sysinit boot bootwait wait ctrlaltdel kbrequest ondemand powerfail
     powerwait powerfailnow powerokwait off
     """
 )
-FLAGS: Final = _words("wait internal sockenv resolve tcpmux tcpmuxplus")
-SOCKET_TYPES: Final = _words("dgram raw rdm seqpacket")
-COMPONENT: Final = FLAGS | _words(
+COMPONENT: Final = _words(
     """
-    runlevels service tcpmux-master max-rate max-ip-connections
-    max-instances-message max-ip-connections-message access-denied-message acl
-    pass-fd-timeout pass-fd-socket cgroup
+    runlevels cgroup
 
     commands schedule timezone interval jitter catch-up overlap time-limit webhook log-retention
     notify-on

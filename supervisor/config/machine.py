@@ -64,8 +64,9 @@ def _user_and_groups(draft: Draft, host: Host, euid: int) -> Iterable[Problem]:
     if component.allgroups and user is None and keys.ALLGROUPS.name in draft.own:
         what = "has no effect without 'user'"
         yield written(draft, keys.ALLGROUPS).warning(what)
-    if isinstance(component.socket, UnixAddress):
-        yield from _socket_owner(component.socket, written(draft, keys.SOCKET), host)
+    for address in component.sockets:
+        if isinstance(address, UnixAddress):
+            yield from _socket_owner(address, written(draft, keys.SOCKET), host)
 
 
 def _own_user(settings: Settings, host: Host, euid: int) -> Iterable[Problem]:

@@ -11,7 +11,6 @@ from msgspec.structs import replace
 
 from supervisor.config import keys
 from supervisor.config.acls import WrittenAcl
-from supervisor.config.addresses import BadAddress, parse_address
 from supervisor.config.commands import split
 from supervisor.config.fields import Fields, Key
 from supervisor.config.host import Host
@@ -19,7 +18,7 @@ from supervisor.config.limits import Limits
 from supervisor.config.settings import Base
 from supervisor.config.tables import Node, did_you_mean, quoted
 from supervisor.model.access import Acl
-from supervisor.model.component import Address, Environment, ExitAction, Mode, Output
+from supervisor.model.component import Environment, ExitAction, Mode, Output
 from supervisor.model.errors import Problem
 from supervisor.model.expansion import ExpansionError, check
 
@@ -92,7 +91,9 @@ class Meanings:
         """Return the words to execute, the command as written, and the program if it differs."""
         given, node = self.fields.given(keys.COMMAND), self.fields.node(keys.COMMAND)
         program = self.fields.given(keys.PROGRAM)
-        if node is None and not _misspelt(keys.COMMAND, table):
+        if self.flag(keys.INTERNAL):
+            return self._no_command(), "", None
+        if node is None and not misspelt(keys.COMMAND, table):
             self.problems.append(table.problem("the key 'command' is missing"))
         if given is None or node is None:
             return (), "", program
@@ -110,6 +111,14 @@ class Meanings:
         if isinstance(given, tuple):
             return given, _as_text(given), program
         return split(given, node, self.problems), given, program
+
+    def _no_command(self) -> tuple[str, ...]:
+        """Refuse a command for what piesd serves itself; return what listings show instead."""
+        for key in (keys.COMMAND, keys.PROGRAM):
+            node = self.fields.node(key)
+            if node is not None and key.name in self.own:
+                self.problems.append(node.problem("has no place beside 'internal'"))
+        return ("internal", self.fields.given(keys.SERVICE) or "")
 
     def expandenv(self) -> bool:
         """Return whether `command` is expanded at each start."""
@@ -196,18 +205,6 @@ class Meanings:
             return given
         return replace(given, path=os.path.join(self.base.log_directory, given.path))
 
-    def socket(self, table: Node) -> Address | None:
-        """Return where it listens."""
-        if self.fields.node(keys.SOCKET) is None and not _misspelt(keys.SOCKET, table):
-            self.problems.append(table.problem("the key 'socket' is missing: mode inetd needs it"))
-        for node in self.fields.given(keys.SOCKET) or ():
-            try:
-                base = self.fields.given(keys.CHDIR)
-                return parse_address(str(node.value), self.host, base)
-            except BadAddress as error:
-                self.problems.append(node.problem(str(error)))
-        return None
-
 
 def _as_text(given: str | tuple[str, ...]) -> str:
     return given if isinstance(given, str) else shlex.join(given)
@@ -217,7 +214,7 @@ def _without(values: Mapping[str, str], names: Set[str]) -> dict[str, str]:
     return {name: value for name, value in values.items() if name not in names}
 
 
-def _misspelt(key: Key[Any], table: Node) -> bool:
+def misspelt(key: Key[Any], table: Node) -> bool:
     """Return whether a required key seems to be there, in another spelling."""
     known = keys.COMPONENT_KEYS.by_name
     return any(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
+from ipaddress import ip_network
 from typing import Final
 
 from msgspec import Struct
@@ -11,6 +12,7 @@ from msgspec import Struct
 from supervisor.config.addresses import SCHEMA_PATTERN
 from supervisor.config.kinds import TEXT_SCHEMA, Schema, read_text
 from supervisor.config.tables import Node, as_items, did_you_mean, kind_of, quoted
+from supervisor.model.component import SocketType
 from supervisor.model.errors import Problem
 
 
@@ -78,6 +80,35 @@ class SocketUrl(Struct, frozen=True):
         for item in items:
             read_text(item, problems)
         return items if items and len(problems) == before else None
+
+
+_SOCKET_TYPES: Final[dict[str, SocketType]] = {
+    "stream": "stream",
+    "dgram": "dgram",
+    "seqpacket": "seqpacket",
+}
+_NO_SERVICE: Final = ("raw", "rdm")
+"""Types that pies names, and of which Linux has none that anything could be served on."""
+
+
+class SocketKind(Struct, frozen=True):
+    """The type of a socket."""
+
+    words: str = " ".join(f"`{word}`" for word in _SOCKET_TYPES)
+
+    def schema(self) -> Schema:
+        return {"enum": list(_SOCKET_TYPES)}
+
+    def read(self, node: Node, problems: list[Problem]) -> SocketType | None:
+        word = read_text(node, problems)
+        if word is None or word in _SOCKET_TYPES:
+            return None if word is None else _SOCKET_TYPES[word]
+        hint = did_you_mean(word, _SOCKET_TYPES)
+        what = f"must be one of {', '.join(_SOCKET_TYPES)}, not {quoted(word)}{hint}"
+        if word in _NO_SERVICE:
+            what = f"sockets of the type {word} are not supported: nobody serves them on Linux"
+        problems.append(node.problem(what))
+        return None
 
 
 MOST_CPUS: Final = 8192
@@ -176,11 +207,43 @@ def signal_number(name: str) -> int | None:
     return int(found) if found else None
 
 
+class Networks(Struct, frozen=True):
+    """IP networks: a list, one, or `true` for all."""
+
+    words: str = 'boolean, or networks as `["10.0.0.0/8"]`'
+
+    def schema(self) -> Schema:
+        return {
+            "anyOf": [
+                {"type": "boolean"},
+                TEXT_SCHEMA,
+                {"type": "array", "items": TEXT_SCHEMA, "minItems": 1},
+            ]
+        }
+
+    def read(self, node: Node, problems: list[Problem]) -> tuple[str, ...] | None:
+        """Return the networks in their normal form."""
+        if isinstance(node.value, bool):
+            return ("0.0.0.0/0", "::/0") if node.value else ()
+        if not isinstance(node.value, str | tuple):
+            problems.append(node.problem(f"must be a list of networks, not {kind_of(node.value)}"))
+            return None
+        before, found = len(problems), []
+        for item in as_items(node):
+            text = read_text(item, problems)
+            try:
+                found.append(str(ip_network(text or "::", strict=False)))
+            except ValueError:
+                problems.append(
+                    item.problem(f"{quoted(text or '')} is not an IP address or network")
+                )
+        return tuple(found) if len(problems) == before else None
+
+
 class Flags(Struct, frozen=True):
-    """A flag or a list of them. `later` are known and not supported yet."""
+    """A flag or a list of them."""
 
     flags: tuple[str, ...]
-    later: frozenset[str]
 
     @property
     def words(self) -> str:
@@ -198,9 +261,7 @@ class Flags(Struct, frozen=True):
         found = set()
         for item in as_items(node):
             flag = read_text(item, problems)
-            if flag in self.later:
-                problems.append(item.problem(f"the flag '{flag}' is not supported yet"))
-            elif flag is not None and flag not in self.flags:
+            if flag is not None and flag not in self.flags:
                 hint = did_you_mean(flag, self.flags)
                 problems.append(item.problem(f"unknown flag {quoted(flag)}{hint}"))
             elif flag is not None:

@@ -58,7 +58,7 @@ def describe(world: World, key: Key, now: float, wall: float) -> Description:
         status=_STATUS[phase].value,
         active=state.wanted,
         pid=UNSET if state.pid is None else state.pid,
-        url=spec.socket.url if spec.socket else UNSET,
+        url=spec.sockets[0].url if spec.sockets else UNSET,
         wakeup_time=_seconds_until(state, now),
         argv=spec.argv,
         command=spec.command,
@@ -81,7 +81,7 @@ def describe(world: World, key: Key, now: float, wall: float) -> Description:
         instance=UNSET if spec.instance is None else spec.instance,
         wanted=state.wanted,
         waits_for=_waits_for(state),
-        connections=len(world.connections.get(key, ())) if spec.socket else UNSET,
+        connections=len(world.connections.get(key, ())) if spec.sockets else UNSET,
         peer=link.peer if isinstance(link, Connection) else UNSET,
         wish=_wish(state),
     )

@@ -306,7 +306,7 @@ class Engine:
         own = replace(
             spec,
             mode=Mode.ONCE,
-            socket=None,
+            sockets=(),
             essential=False,
             required=False,
             max_instances=None,

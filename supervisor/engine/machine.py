@@ -229,7 +229,7 @@ def _release(key: Key, spec: Component, state: State, now: float) -> Step:
 
 
 def _launch(key: Key, spec: Component, state: State) -> Step:
-    if spec.socket is not None:
+    if spec.sockets:
         return replace(state, listener=True), (Listen(key, state.generation, spec),)
     return state, (Spawn(key, state.generation, spec),)
 

@@ -45,8 +45,8 @@ def note_for(
         case Phase.RUNNING:
             return Note(key, "started", "info", f"{key!r} started, PID {new.pid}")
         case Phase.LISTENING:
-            url = spec.socket.url if spec.socket else ""
-            return Note(key, "listening", "info", f"{key!r} listens on {url}")
+            urls = ", ".join(address.url for address in spec.sockets)
+            return Note(key, "listening", "info", f"{key!r} listens on {urls}")
         case Phase.STOPPING if new.lost and not new.lowered:
             left = ", ".join(str(pid) for pid in new.lost)
             text = f"{key!r} {_how(new.last_exit)}; its processes {left} are brought down"

@@ -47,6 +47,7 @@ _NOT_KEYS = frozenset({"source", "template", "instance"})
 """Where a component was written is no reason to do anything."""
 
 _KEY_NAMES = {
+    "sockets": "socket",
     "argv": "command",
     "env_base": "env",
     "exit_actions": "on-exit",
@@ -70,7 +71,7 @@ def needs_new_child(new: Component, fields: Sequence[str]) -> bool:
     stays one only the address matters.
     """
     if new.mode is Mode.INETD and "mode" not in fields:
-        return "socket" in fields
+        return "sockets" in fields
     return any(name not in _LIVE_FIELDS for name in fields)
 
 

@@ -27,6 +27,8 @@ class Mode(StrEnum):
     STARTUP = "startup"
     SHUTDOWN = "shutdown"
     INETD = "inetd"
+    ACCEPT = "accept"
+    PASS_FD = "pass-fd"
 
 
 class Where(Struct, frozen=True):
@@ -143,26 +145,45 @@ class ExitAction(Struct, frozen=True, kw_only=True):
     message: str | None = None
 
 
+SocketType = Literal["stream", "dgram", "seqpacket"]
+
+
 class InetAddress(Struct, frozen=True, kw_only=True, tag="inet"):
-    """A TCP address to listen on. `host` is a literal IPv4 or IPv6 address, `port` 0..65535."""
+    """An address of TCP or UDP. `host` is a literal IPv4 or IPv6 address, `port` 0..65535."""
 
     host: str
     port: int
+    protocol: Literal["tcp", "udp"] = "tcp"
+
+    @property
+    def kind(self) -> SocketType:
+        """The type of its socket."""
+        return "dgram" if self.protocol == "udp" else "stream"
 
     @property
     def url(self) -> str:
         """The address in the form that listings show."""
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"inet+tcp://{host}:{self.port}"
+        return f"inet+{self.protocol}://{host}:{self.port}"
 
 
 class UnixAddress(Struct, frozen=True, kw_only=True, tag="unix"):
-    """A UNIX stream socket to listen on. `mode` is an octal permission number."""
+    """A UNIX socket. `mode` is an octal permission number.
+
+    A `path` that begins with `@` is a name in the abstract namespace, which is no file and has no
+    mode or owner.
+    """
 
     path: str
     mode: int | None = None
     user: str | None = None
     group: str | None = None
+    kind: SocketType = "stream"
+
+    @property
+    def abstract(self) -> bool:
+        """Whether it is a name and not a file."""
+        return self.path.startswith("@")
 
     @property
     def url(self) -> str:
@@ -244,8 +265,62 @@ class Component(Struct, frozen=True, kw_only=True):
     stdout: Annotated[Output, LIVE] = Output()
     stderr: Annotated[Output, LIVE] = Output()
 
-    socket: Address | None = None
-    """Set exactly for the mode inetd."""
+    sockets: tuple[Address, ...] = ()
+    """Where it, or piesd on its behalf, listens. One at least for the modes inetd (unless it is
+    served by a `tcpmux_master`), accept and pass-fd; none for others."""
+    backlog: int = 4096
+    """Connections that may wait to be accepted."""
+    wait: bool = False
+    """Of mode inetd: one server at a time owns the listening sockets; piesd listens again when it
+    has ended."""
+    on_demand: bool = False
+    """Of mode accept: started at the first connection, as with `wait`."""
+    listen_fds: bool = False
+    """The listening sockets are descriptors from 3 on, as systemd hands them over, and the first of
+    them is not standard input."""
+    socket_names: tuple[str, ...] = ()
+    """What `LISTEN_FDNAMES` calls them; none means the tag for each."""
+    pass_fd_socket: str | None = None
+    """Of mode pass-fd: the UNIX socket of the program, through which it is given the listener."""
+    pass_fd_timeout: float = 5.0
+    idle_stop: Annotated[float, LIVE] = 0.0
+    """Seconds without a connection after which a server that owns the listener is stopped; 0 for
+    never."""
+
+    service: str | None = None
+    """The built-in service of an `internal` component, or the name of a TCPMUX service."""
+    internal: bool = False
+    tcpmux_master: Tag | None = None
+    """The component that hands connections over to this one, which has no socket of its own."""
+    tcpmux_plus: bool = False
+    """piesd, and not the program, tells the client that its service was found."""
+
+    acl: Annotated[Acl | None, LIVE] = None
+    """Who may connect. Users are those of UNIX sockets."""
+    max_rate: Annotated[int, LIVE] = 0
+    """Connections a minute, then accepting pauses; 0 for no limit."""
+    max_ip_connections: Annotated[int | None, LIVE] = None
+    max_instances_message: Annotated[str, LIVE] = ""
+    max_ip_connections_message: Annotated[str, LIVE] = ""
+    access_denied_message: Annotated[str, LIVE] = ""
+    sockenv: Annotated[bool, LIVE] = False
+    resolve: Annotated[bool, LIVE] = False
+    idle_timeout: Annotated[float, LIVE] = 0.0
+    """Seconds without a byte in either direction after which a connection is ended; 0: never."""
+    proxy_protocol: Annotated[tuple[str, ...], LIVE] = ()
+    """The networks whose connections begin with a header of the PROXY protocol."""
+    runlevels: Annotated[str | None, LIVE] = None
+    """The runlevels in which it is wanted, one character each; None for all."""
     max_instances: Annotated[int | None, LIVE] = None
     """The number of connections served at once, or, of a template, of instances that are live at
     once; None for no limit."""
+
+    @property
+    def listens(self) -> bool:
+        """Whether piesd waits for connections on its behalf, and runs nothing before one comes."""
+        return self.mode is Mode.INETD or self.on_demand
+
+    @property
+    def owned(self) -> bool:
+        """Whether a server owns the listener while it runs, and not a connection."""
+        return self.wait or self.on_demand

@@ -227,6 +227,21 @@ class Accepted(Struct, frozen=True):
     at: float = 0.0
 
 
+class SetRunlevel(Struct, frozen=True):
+    """Go over to a runlevel, one of `0123456789S`; with `a`, `b` or `c` start what is on demand."""
+
+    level: str
+    by: str = ""
+    at: float = 0.0
+
+
+class Alarm(Struct, frozen=True):
+    """Something happened to the machine for which an init process has components."""
+
+    kind: Literal["ctrlaltdel", "kbrequest", "powerfail", "powerfailnow", "powerok"]
+    at: float = 0.0
+
+
 class RunCommand(Struct, frozen=True):
     """Run a command on behalf of `tag`: an entity of its own until it ends. `text` is its input.
 

@@ -204,7 +204,7 @@ def errand_spec(spec: Component, argv: Sequence[str]) -> Component:
         ready=None,
         health=None,
         exit_actions=(),
-        socket=None,
+        sockets=(),
     )
 
 

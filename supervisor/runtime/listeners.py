@@ -25,9 +25,8 @@ the connections stay in the kernel's queue."""
 
 
 class _Open(Struct, frozen=True):
-    fd: int
+    sockets: tuple[tuple[int, Address], ...]
     generation: int
-    address: Address
 
 
 class ListenerBoard:
@@ -50,12 +49,13 @@ class ListenerBoard:
 
     def open(self, key: Key, generation: int, spec: Component) -> None:
         """Open the listener of *key* and report `Listening` or `ListenFailed`."""
-        address = spec.socket
-        if address is None:
-            raise ValueError(f"{key} has no socket")
+        sockets: list[tuple[int, Address]] = []
         try:
-            fd = self._system.listen(address)
+            for address in spec.sockets:
+                sockets.append((self._system.listen(address), address))
         except ListenError as error:
+            for fd, address in sockets:
+                self._system.unlisten(fd, address)
             why = Exit(
                 stage=error.stage,
                 errno=error.error.errno,
@@ -64,16 +64,17 @@ class ListenerBoard:
             )
             self._happened(key, ListenFailed(generation, why, self._system.chance()))
             return
-        self._open[key] = _Open(fd, generation, address)
-        self._system.watch(fd, partial(self._accept, key))
+        self._open[key] = _Open(tuple(sockets), generation)
+        self._watch(key)
         self._happened(key, Listening(generation, self._system.wall()))
 
     def close(self, key: Key, generation: int) -> None:
         """Close the listener of *key*, if it is open, and report `ListenerClosed`."""
         listener = self._open.pop(key, None)
         if listener is not None:
-            self._system.unwatch(listener.fd)
-            self._system.unlisten(listener.fd, listener.address)
+            for fd, address in listener.sockets:
+                self._system.unwatch(fd)
+                self._system.unlisten(fd, address)
         self._paused.pop(key, None)
         self._happened(key, ListenerClosed(generation))
 
@@ -91,13 +92,17 @@ class ListenerBoard:
         if mark and int(number) in self._connections:
             self.refuse(int(number))
 
-    def _accept(self, key: Key) -> None:
-        listener = self._open[key]
+    def _watch(self, key: Key) -> None:
+        for fd, _ in self._open[key].sockets:
+            self._system.watch(fd, partial(self._accept, key, fd))
+
+    def _accept(self, key: Key, fd: int) -> None:
         for _ in range(AT_ONCE):
             try:
-                connection = self._system.accept(listener.fd)
+                connection = self._system.accept(fd)
             except OSError as error:
-                self._system.unwatch(listener.fd)
+                for each, _address in self._open[key].sockets:
+                    self._system.unwatch(each)
                 self._paused[key] = trio.current_time() + PAUSE
                 self._pause.set()
                 log.error("cannot accept for %r, pausing: %s", key, error.strerror)
@@ -121,4 +126,4 @@ class ListenerBoard:
                 for key in [key for key, until in self._paused.items() if until <= now]:
                     del self._paused[key]
                     if key in self._open:
-                        self._system.watch(self._open[key].fd, partial(self._accept, key))
+                        self._watch(key)

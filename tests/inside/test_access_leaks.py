@@ -29,7 +29,7 @@ Clock = trio.testing.MockClock
 
 SECRET = Component(tag="secret", argv=("secret",), list_acl=Acl((DENY,)))
 LISTENER = replace(
-    SECRET, mode=Mode.INETD, socket=InetAddress(host="127.0.0.1", port=9), tag="secret"
+    SECRET, mode=Mode.INETD, sockets=(InetAddress(host="127.0.0.1", port=9),), tag="secret"
 )
 INSTANCE = replace(SECRET, tag="secret:1", template="secret", instance=1)
 STARTUP = replace(SECRET, mode=Mode.ONCE)
@@ -40,7 +40,7 @@ SECRETS = [SECRET, LISTENER, INSTANCE, STARTUP, NOISY, GIVES_UP]
 DB = Component(tag="db", argv=("db",), respawn=Respawn(max=1, sleep=300))
 WEB = Component(tag="web", argv=("web",), prerequisites=("db",))
 ECHO = Component(
-    tag="echo", argv=("cat",), mode=Mode.INETD, socket=InetAddress(host="127.0.0.1", port=7)
+    tag="echo", argv=("cat",), mode=Mode.INETD, sockets=(InetAddress(host="127.0.0.1", port=7),)
 )
 ONE = Component(tag="w:1", argv=("w",), template="w", instance=1)
 VISIBLE = [DB, WEB, ECHO, ONE]

@@ -399,11 +399,11 @@ def test_where_syslog_is(dev: str) -> None:
 
 def test_a_socket_on_a_host_by_its_name_and_with_an_umask() -> None:
     text = HEAD + "mode = 'inetd'\nsocket = '%s'"
-    office = component_of(text % "inet://office.example.org:http").socket
+    office = component_of(text % "inet://office.example.org:http").sockets[0]
     assert office == InetAddress(host="192.0.2.1", port=80)
-    six = component_of(text % "inet6://office.example.org:80").socket
+    six = component_of(text % "inet6://office.example.org:80").sockets[0]
     assert six == InetAddress(host="2001:db8::1", port=80)
-    masked = component_of(text % "unix:///x;umask=0117").socket
+    masked = component_of(text % "unix:///x;umask=0117").sockets[0]
     assert masked == UnixAddress(path="/x", mode=0o660)
-    both = component_of(text % "unix:///x;umask=077;mode=666").socket
+    both = component_of(text % "unix:///x;umask=077;mode=666").sockets[0]
     assert both == UnixAddress(path="/x", mode=0o666)

@@ -359,7 +359,7 @@ def test_the_reference_has_every_key_with_its_meaning() -> None:
         for key in all_keys(key_set):
             assert f"`{key.name}`" in block[1] or f".{key.name}`" in block[1]
             assert key.meaning in block[1]
-    for words in (later.COMPONENT, later.MODES, later.FLAGS, later.DAEMON):
+    for words in (later.COMPONENT, later.MODES, later.DAEMON):
         assert all(f"`{word}`" in page for word in words)
 
 

@@ -98,7 +98,7 @@ def test_a_listener(written: str) -> None:
     socket = "socket = 'unix:///run/x;mode=0660;user=me;group=adm'"
     component = component_of(f"{HEAD}mode = '{written}'\n{socket}\nmax-instances = 4")
     assert component.mode is Mode.INETD
-    assert component.socket == UnixAddress(path="/run/x", mode=0o660, user="me", group="adm")
+    assert component.sockets[0] == UnixAddress(path="/run/x", mode=0o660, user="me", group="adm")
     assert component.max_instances == 4
 
 
@@ -222,7 +222,7 @@ def test_the_number_chooses_a_socket_and_a_prerequisite() -> None:
         prerequisites = "db:${instance}"
         """
     second = plan_of(text).components[3]
-    assert second.socket == InetAddress(host="127.0.0.1", port=9002)
+    assert second.sockets[0] == InetAddress(host="127.0.0.1", port=9002)
     assert second.prerequisites == ("db:2",)
 
 
@@ -424,7 +424,7 @@ def test_outputs(written: str, output: Output) -> None:
 )
 def test_tcp_addresses(url: str, host: str, port: int) -> None:
     component = component_of(f"{HEAD}mode = 'inetd'\nsocket = '{url}'")
-    assert component.socket == InetAddress(host=host, port=port)
+    assert component.sockets[0] == InetAddress(host=host, port=port)
 
 
 @pytest.mark.parametrize(
@@ -438,14 +438,14 @@ def test_tcp_addresses(url: str, host: str, port: int) -> None:
 )
 def test_unix_addresses(url: str, path: str) -> None:
     component = component_of(f"{HEAD}mode = 'inetd'\nchdir = '/srv'\nsocket = '{url}'")
-    assert component.socket == UnixAddress(path=path)
+    assert component.sockets[0] == UnixAddress(path=path)
 
 
 def test_limits_belong_to_what_is_allowed() -> None:
     path = "/" + "x" * 106
     text = f"{HEAD}mode = 'inetd'\nstop-timeout = 1e9\nsocket = 'unix://{path}'"
     component = component_of(text)
-    assert component.socket == UnixAddress(path=path)
+    assert component.sockets[0] == UnixAddress(path=path)
     assert component.stop_timeout == 1e9
 
 

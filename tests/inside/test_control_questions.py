@@ -23,7 +23,7 @@ OFF = Component(tag="off", argv=("off",), enabled=False)
 ONE = Component(tag="w:1", argv=("w",), template="w", instance=1)
 TWO = Component(tag="w:2", argv=("w",), template="w", instance=2)
 ECHO = Component(
-    tag="echo", argv=("cat",), mode=Mode.INETD, socket=InetAddress(host="127.0.0.1", port=7)
+    tag="echo", argv=("cat",), mode=Mode.INETD, sockets=(InetAddress(host="127.0.0.1", port=7),)
 )
 Clock = trio.testing.MockClock
 

@@ -57,7 +57,7 @@ def test_a_sleeper_tells_the_seconds_until_its_next_try_and_the_date() -> None:
 
 def test_a_listener_shows_its_address_and_its_connections_are_rows_with_its_tag() -> None:
     address = InetAddress(host="::1", port=79)
-    echo = Component(tag="echo", argv=("cat",), mode=Mode.INETD, socket=address)
+    echo = Component(tag="echo", argv=("cat",), mode=Mode.INETD, sockets=(address,))
     sim = Simulation([echo]).boot().settle()
     sim.connect("echo")
     sim.settle()

@@ -35,7 +35,7 @@ def component(tag: Tag, *needs: Tag, **fields: object) -> Component:
 
 def listener(tag: Tag, *needs: Tag, **fields: object) -> Component:
     address = InetAddress(host="127.0.0.1", port=7)
-    return component(tag, *needs, mode=Mode.INETD, socket=address, **fields)
+    return component(tag, *needs, mode=Mode.INETD, sockets=(address,), **fields)
 
 
 def why(sim: Simulation, tag: Tag) -> str:

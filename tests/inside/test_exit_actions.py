@@ -409,7 +409,7 @@ def test_a_command_can_run_for_somebody_who_is_not_configured_any_more() -> None
 
 def listener(*actions: ExitAction) -> Component:
     address = InetAddress(host="::1", port=79)
-    return component("ftp", mode=Mode.INETD, socket=address, exit_actions=actions)
+    return component("ftp", mode=Mode.INETD, sockets=(address,), exit_actions=actions)
 
 
 def test_the_end_of_a_connection_runs_its_command_and_restart_means_nothing_to_it() -> None:

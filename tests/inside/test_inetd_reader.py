@@ -63,7 +63,7 @@ def test_a_line_is_a_listener_that_runs_its_program() -> None:
     (component,) = plan("http stream tcp nowait me.adm /bin/prog httpd -l\n").components
     assert component.tag == "http"
     assert component.mode is Mode.INETD
-    assert component.socket == InetAddress(host="0.0.0.0", port=80)
+    assert component.sockets[0] == InetAddress(host="0.0.0.0", port=80)
     assert (component.program, component.argv) == ("/bin/prog", ("httpd", "-l"))
     assert (component.user, component.group) == ("me", ("adm",))
     assert component.source.line == 1
@@ -86,7 +86,7 @@ def test_comments_and_empty_lines_say_nothing() -> None:
 
 def test_each_address_of_a_list_has_a_component() -> None:
     text = "127.0.0.1,[::1]:9 stream tcp nowait root /bin/prog"
-    sockets = [component.socket for component in plan(text).components]
+    sockets = [component.sockets[0] for component in plan(text).components]
     assert list(tables(text)) == ["9@127.0.0.1", "9@::1"]
     assert sockets == [InetAddress(host="127.0.0.1", port=9), InetAddress(host="::1", port=9)]
 
@@ -123,7 +123,7 @@ def test_the_same_place_on_two_lines_is_a_fault_that_names_both() -> None:
 def test_a_unix_socket_is_called_after_its_path() -> None:
     (component,) = plan("/run/x.sock stream unix nowait root /bin/prog").components
     assert component.tag == "run-x.sock"
-    assert component.socket == UnixAddress(path="/run/x.sock")
+    assert component.sockets[0] == UnixAddress(path="/run/x.sock")
 
 
 def test_words_in_quotes_are_one_argument() -> None:

@@ -41,7 +41,7 @@ from supervisor.model.state import Exit, Phase, State
 
 WEB = Component(tag="web", argv=("web",))
 ECHO = Component(
-    tag="echo", argv=("cat",), mode=Mode.INETD, socket=InetAddress(host="127.0.0.1", port=7)
+    tag="echo", argv=("cat",), mode=Mode.INETD, sockets=(InetAddress(host="127.0.0.1", port=7),)
 )
 SLOW = replace(WEB, ready=Check(kind="notify"))
 NO = Exit(stage="start-condition", message="exited with 1")

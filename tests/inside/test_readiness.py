@@ -269,7 +269,9 @@ def test_a_start_that_a_reload_has_overtaken_while_its_condition_was_asked_begin
 
 def test_a_listener_asks_when_it_opens_and_not_for_each_connection() -> None:
     address = InetAddress(host="::1", port=79)
-    echo = component("echo", mode=Mode.INETD, socket=address, start_condition=("t",), ready=NOTIFY)
+    echo = component(
+        "echo", mode=Mode.INETD, sockets=(address,), start_condition=("t",), ready=NOTIFY
+    )
     sim = Simulation([echo]).boot().settle()
     sim.connect("echo")
     sim.settle()

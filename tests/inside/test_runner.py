@@ -28,7 +28,7 @@ from supervisor.system.port import Launch, ListenError, Report
 
 WEB = Component(tag="web", argv=("web",))
 PORT = InetAddress(host="127.0.0.1", port=7)
-ECHO = Component(tag="echo", argv=("cat",), mode=Mode.INETD, socket=PORT)
+ECHO = Component(tag="echo", argv=("cat",), mode=Mode.INETD, sockets=(PORT,))
 
 
 async def test_a_component_that_dies_comes_back_under_another_pid(
@@ -172,7 +172,7 @@ async def test_each_connection_is_given_to_a_child_and_closed_on_our_side(
 
 
 async def test_a_refused_connection_is_closed(autojump_clock: trio.testing.MockClock) -> None:
-    one = Component(tag="echo", argv=("cat",), mode=Mode.INETD, socket=PORT, max_instances=1)
+    one = Component(tag="echo", argv=("cat",), mode=Mode.INETD, sockets=(PORT,), max_instances=1)
     with trio.fail_after(60):
         async with house([one]) as home:
             home.system.connect(PORT)

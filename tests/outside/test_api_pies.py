@@ -28,7 +28,7 @@ OFF = Component(tag="off", argv=("off",), enabled=False)
 ONE = Component(tag="w:1", argv=("w",), template="w", instance=1)
 TWO = Component(tag="w:2", argv=("w",), template="w", instance=2)
 PORT = InetAddress(host="127.0.0.1", port=7)
-ECHO = Component(tag="echo", argv=("cat",), mode=Mode.INETD, socket=PORT)
+ECHO = Component(tag="echo", argv=("cat",), mode=Mode.INETD, sockets=(PORT,))
 Clock = trio.testing.MockClock
 
 OK = {"status": "OK"}

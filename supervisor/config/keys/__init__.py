@@ -12,6 +12,7 @@ from supervisor.config.checks import READY_KEYS as READY_KEYS
 from supervisor.config.keys.component import *  # noqa: F403 - the reason above
 from supervisor.config.keys.control import *  # noqa: F403
 from supervisor.config.keys.daemon import *  # noqa: F403
+from supervisor.config.keys.sockets import *  # noqa: F403
 from supervisor.config.keys.tables import *  # noqa: F403
 
 TABLES = (

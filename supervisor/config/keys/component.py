@@ -8,6 +8,7 @@ from supervisor.config.checks import HEALTH_CHECK, ReadyCheck
 from supervisor.config.commands import Command, Words
 from supervisor.config.environments import EnvironmentValue
 from supervisor.config.fields import Key, KeySet
+from supervisor.config.keys.sockets import SOCKET_KEYS
 from supervisor.config.keys.tables import ON_EXIT_TABLES, OUTPUT, RESPAWN_TABLE
 from supervisor.config.kinds import (
     Boolean,
@@ -22,7 +23,7 @@ from supervisor.config.kinds import (
 )
 from supervisor.config.limits import LimitsValue
 from supervisor.config.outputs import OutputTarget
-from supervisor.config.special import Cpus, Flags, SignalNumber, SocketUrl, Tags
+from supervisor.config.special import Cpus, Flags, SignalNumber, Tags
 from supervisor.model.component import Mode
 
 MOST_INSTANCES = 10_000
@@ -34,17 +35,21 @@ MODE = Key(
             **{mode.value: mode.value for mode in Mode},
             "exec": "respawn",
             "nostartaccept": "inetd",
+            "pass": "pass-fd",
         },
         later=later.MODES,
     ),
     default="respawn",
     shown="`respawn`",
-    meaning="how it lives, see above; `exec` is `respawn`, `nostartaccept` is `inetd`",
+    meaning=(
+        "how it lives, see above; `exec` is `respawn`, `nostartaccept` is `inetd`, `pass` is "
+        "`pass-fd`"
+    ),
 )
 COMMAND: Key[str | tuple[str, ...]] = Key(
     name="command",
     kind=Command(),
-    required=True,
+    shown="required, unless `internal`",
     meaning=(
         "what to run: the words, or a string that is split into words as a shell does, without "
         "a shell"
@@ -73,8 +78,20 @@ DEPENDENTS = Key(
 FLAGS = Key(
     name="flags",
     kind=Flags(
-        ("disable", "precious", "shell", "expandenv", "nullinput", "siggroup"),
-        later=later.FLAGS,
+        (
+            "disable",
+            "precious",
+            "shell",
+            "expandenv",
+            "nullinput",
+            "siggroup",
+            "wait",
+            "internal",
+            "sockenv",
+            "resolve",
+            "tcpmux",
+            "tcpmuxplus",
+        ),
     ),
     meaning="the keys of these names, all `true`",
 )
@@ -184,28 +201,13 @@ ENV_KEEP = Key(
     kind=TextList(words="list of shell patterns"),
     meaning='keep only the variables whose names match, as `["PATH", "LC_*"]`',
 )
-SOCKET = Key(
-    name="socket",
-    kind=SocketUrl(),
-    own=True,
-    modes=frozenset({Mode.INETD}),
-    shown="required for `inetd`",
-    meaning="where to listen, see below",
-)
-SOCKET_TYPE = Key(
-    name="socket-type",
-    kind=Choice({"stream": "stream"}, later=later.SOCKET_TYPES),
-    default="stream",
-    shown="`stream`",
-    modes=frozenset({Mode.INETD}),
-    meaning="the type of the socket",
-)
 MAX_INSTANCES = Key(
     name="max-instances",
     kind=Count(least=1, most=1_000_000),
     shown="unlimited",
     meaning=(
-        "of a listener: how many connections are served at once; one more is closed. With "
+        "of a listener: how many connections are served at once; one more is told "
+        "`max-instances-message` and closed. With "
         "`instances`: how many of them run at once; the others wait"
     ),
 )
@@ -392,9 +394,8 @@ COMPONENT_KEYS = KeySet(
         REQUIRED,
         LIST_ACL,
         ADMIN_ACL,
-        SOCKET,
-        SOCKET_TYPE,
         MAX_INSTANCES,
+        *SOCKET_KEYS,
     ),
     later=later.COMPONENT,
     renamed={"return-code": "on-exit"},
