@@ -22,7 +22,7 @@ class InventedHost(Host):
 
     users: Mapping[str, int] = {"root": 0, "me": 1000, "postgres": 70}
     groups = frozenset({"adm", "postgres", "wheel"})
-    services: Mapping[str, int] = {"http": 80}
+    services: Mapping[str, int] = {"http": 80, "echo": 7, "tcpmux": 1}
     directories = frozenset({"/", "/srv", "/var/log/piesd"})
     programs: Mapping[str, Executable] = {
         "/bin/sh": "fine",

@@ -29,6 +29,7 @@ from supervisor.system.port import (
     P,
     Reaped,
     Report,
+    SocketName,
     TreeReport,
 )
 
@@ -128,6 +129,14 @@ class FakeSystem:
         self.children: dict[tuple[Key, int], Child] = {}
         """Those of which anything is left, by key and generation."""
         self.listeners: dict[int, Address] = {}
+        self.opened: dict[int, tuple[int, bool]] = {}
+        """For each listener, its backlog and whether it blocks."""
+        self.told: dict[int, bytes] = {}
+        """For each connection, what the client was told with our farewell."""
+        self.sent: dict[int, bytearray] = {}
+        """For each connection, what the client has sent and nobody has taken."""
+        self.gone: set[int] = set()
+        """The connections whose client has closed its end."""
         self.notify_paths: dict[int, str] = {}
         """The open notification sockets, by descriptor."""
         self.texts: dict[int, bytes] = {}
@@ -199,13 +208,20 @@ class FakeSystem:
         assert launch.stdin is not None, "it reads what the component says"
         return self.texts[launch.stdin]
 
-    def connect(self, address: Address, peer: str = "127.0.0.1:4711") -> int:
+    def connect(self, address: Address, peer: str = "127.0.0.1:4711", *, sends: bytes = b"") -> int:
         """Knock at a listener; return the number that the connection's descriptor will have."""
         fd = next(fd for fd, bound in self.listeners.items() if bound == address)
-        connection = Connection(self._new_fd(), peer)
+        connection = Connection(self._new_fd(), peer, peer.rpartition(":")[0])
+        if sends:
+            self.sent[connection.fd] = bytearray(sends)
         self._queues[fd].append(connection)
         self._awake()
         return connection.fd
+
+    def leave(self, fd: int) -> None:
+        """Let the client of a connection close its end."""
+        self.gone.add(fd)
+        self._awake()
 
     # --- clock and luck
 
@@ -369,6 +385,10 @@ class FakeSystem:
         return queue.popleft() if queue else None
 
     def read(self, fd: int, most: int) -> bytes | None:
+        if fd in self.sent:
+            return self.consume(fd, most)
+        if fd in self.told:
+            return b"" if fd in self.gone else None
         pipe = self._read_ends.get(fd)
         if pipe is None:
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
@@ -418,6 +438,8 @@ class FakeSystem:
             return bool(self._queues[fd]) or bool(self.accept_failures)
         if fd in self._datagrams:
             return bool(self._datagrams[fd])
+        if fd in self.sent or fd in self.gone:
+            return True
         pipe = self._read_ends.get(fd)
         return pipe is not None and (bool(pipe.data) or not pipe.writers)
 
@@ -450,7 +472,7 @@ class FakeSystem:
 
     # --- listeners
 
-    def listen(self, address: Address) -> int:
+    def listen(self, address: Address, backlog: int = 4096, *, blocking: bool = False) -> int:
         if (failure := self.listen_failures.get(address.url)) is not None:
             raise failure
         if address in self.listeners.values():
@@ -458,6 +480,7 @@ class FakeSystem:
             raise ListenError("bind", error, f"bind {address.url}: {error.strerror}")
         fd = self._new_fd()
         self.listeners[fd] = address
+        self.opened[fd] = (backlog, blocking)
         self._queues[fd] = deque()
         return fd
 
@@ -466,6 +489,28 @@ class FakeSystem:
         for connection in self._queues.pop(fd):
             self.descriptors.discard(connection.fd)
         self.close(fd)
+
+    def farewell(self, fd: int, message: bytes) -> bool:
+        assert fd in self.descriptors
+        self.told[fd] = message
+        return bool(message)
+
+    def peek(self, fd: int, most: int) -> bytes | None:
+        data = self.sent.get(fd)
+        if data is None:
+            return b"" if fd in self.gone else None
+        return bytes(data[:most])
+
+    def consume(self, fd: int, count: int) -> bytes:
+        taken = bytes(self.sent[fd][:count])
+        del self.sent[fd][:count]
+        if not self.sent[fd]:
+            del self.sent[fd]
+        return taken
+
+    def names(self, fd: int) -> tuple[SocketName, SocketName]:
+        assert fd in self.descriptors
+        return SocketName("127.0.0.1", 79), SocketName("127.0.0.1", 4711)
 
     def accept(self, fd: int) -> Connection | None:
         if self.accept_failures:

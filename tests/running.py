@@ -40,12 +40,14 @@ class Memory:
 class FakeNetwork:
     """What checks meet: `answers` says for each target why it is not well; None if it is.
 
-    What has no answer hangs. `tries` holds the time and the target of each try.
+    What has no answer hangs. `tries` holds the time and the target of each try, `passed` the
+    descriptors that were handed over.
     """
 
     def __init__(self) -> None:
         self.answers: dict[str, str | None] = {}
         self.tries: list[tuple[float, str]] = []
+        self.passed: list[tuple[int, ...]] = []
 
     async def tcp(self, target: str) -> str | None:
         self.tries.append((trio.current_time(), target))
@@ -55,6 +57,10 @@ class FakeNetwork:
 
     async def http(self, url: str) -> str | None:
         return await self.tcp(url)
+
+    async def pass_on(self, path: str, fds: tuple[int, ...]) -> str | None:
+        self.passed.append(fds)
+        return await self.tcp(path)
 
 
 class House:

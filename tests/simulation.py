@@ -18,10 +18,13 @@ from supervisor.model.effects import (
     Effect,
     End,
     Forget,
+    LetGo,
     Listen,
     Mail,
     Note,
+    Pause,
     Probe,
+    Resume,
     Retune,
     Signal,
     Spawn,
@@ -286,6 +289,12 @@ class Simulation:
             case Listen(key, generation):
                 self.history.append(f"listen {key}")
                 self.opening[key, generation] = None
+            case Pause(key):
+                self.history.append(f"pause {key}")
+            case Resume(key):
+                self.history.append(f"resume {key}")
+            case LetGo(key):
+                self.history.append(f"let go {key}")
             case Unlisten(key, generation):
                 self.history.append(f"unlisten {key}")
                 self.opening.pop((key, generation), None)

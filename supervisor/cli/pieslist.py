@@ -7,7 +7,15 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 # Source: pies.md section 5. It has no letters for `startup` and `shutdown`: S and H are ours.
-_MODES = {"respawn": "C", "once": "c", "inetd": "I", "startup": "S", "shutdown": "H"}
+_MODES = {
+    "respawn": "C",
+    "once": "c",
+    "inetd": "I",
+    "accept": "A",
+    "pass-fd": "P",
+    "startup": "S",
+    "shutdown": "H",
+}
 _STATUSES = {
     "finished": "f",
     "listener": "L",

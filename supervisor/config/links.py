@@ -52,6 +52,7 @@ class _Linker:
     ) -> None:
         self.broken, self.problems = broken, problems
         self.guesses = 0
+        self.components = {draft.tag: draft.component for draft in drafts}
         self.modes = {draft.tag: draft.mode for draft in drafts}
         self.enabled = {draft.tag: draft.component.enabled for draft in drafts}
         # Ordered sets: a name may be given twice, and order is what people see.
@@ -77,6 +78,18 @@ class _Linker:
             elif node.value != "none":
                 for tag in self._named(node):
                     self._edge(draft.tag, tag, node)
+        self._master(draft)
+
+    def _master(self, draft: Draft) -> None:
+        """What connections come from is needed, and has to be something that hands them over."""
+        node = draft.fields.node(keys.TCPMUX_MASTER)
+        if node is None or draft.component.tcpmux_master is None:
+            return
+        for tag in self._named(node):
+            if self.components[tag].service != "tcpmux" or not self.components[tag].internal:
+                what = f"'{tag}' is not internal with the service tcpmux"
+                self.problems.append(node.problem(what))
+            self._edge(draft.tag, tag, node)
 
     def dependents(self, draft: Draft) -> None:
         for node in draft.fields.given(keys.DEPENDENTS) or ():

@@ -183,7 +183,9 @@ def _program(draft: Draft, host: Host, environ: Mapping[str, str]) -> Iterable[P
     path = search_path(component, environ)
     if component.program is not None:
         yield from _found(component.program, written(draft, keys.PROGRAM), component, host, path)
-    elif component.argv and not (component.expandenv and "$" in component.argv[0]):
+    elif component.argv and not (
+        component.internal or (component.expandenv and "$" in component.argv[0])
+    ):
         yield from _found(component.argv[0], written(draft, keys.COMMAND), component, host, path)
     if component.start_condition:
         node = written(draft, keys.START_CONDITION)

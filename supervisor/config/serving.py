@@ -10,18 +10,21 @@ from supervisor.config.fields import Fields, Key
 from supervisor.config.host import Host
 from supervisor.config.meanings import Meanings, misspelt
 from supervisor.config.tables import Node, did_you_mean, quoted
-from supervisor.model.component import Address, Mode, Tag
+from supervisor.model.component import Address, Check, Mode, Tag
 from supervisor.model.errors import Problem
 
 WAIT_RATE = 256
 """Servers a minute that are started with `wait` where `max-rate` says nothing: one that does not
 take its datagram would be started again at once, for ever. Source: inetd(8), option -R."""
 
+PASS_AGAIN = 0.1
+"""Seconds from one try to hand a socket over to the next."""
+
 _DATAGRAMS = frozenset({"echo", "discard", "time", "daytime", "chargen", "qotd"})
 """The built-in services that there are for datagrams."""
 
-_PASSED_ON = 7
-"""Descriptors that a child can be given under numbers of their own, see `system.seats`."""
+MOST_PASSED = 32
+"""Sockets that a child can be given under numbers of their own, see `system.seats`."""
 
 
 class Serving:
@@ -58,8 +61,8 @@ class Serving:
                 continue
             found.append(address)
             self._check_type(address, each)
-        if node is not None and self.mode is not Mode.INETD and not self.listen_fds():
-            self._need_one(found, node)
+        if node is not None:
+            self._check_number(len(found), node)
         return tuple(found)
 
     def _check_type(self, address: Address, node: Node) -> None:
@@ -72,10 +75,15 @@ class Serving:
             what = "datagrams have no connections: they need 'wait = true'"
             self.problems.append(node.problem(what))
 
-    def _need_one(self, found: list[Address], node: Node) -> None:
-        if len(found) > 1:
-            what = f"mode {self.mode} has one socket"
-            if self.mode is Mode.ACCEPT:
+    def _check_number(self, count: int, node: Node) -> None:
+        """Refuse more sockets than can be handed over in the way that is asked for."""
+        if self.listen_fds():
+            if count > MOST_PASSED:
+                what = f"at most {MOST_PASSED} sockets can be handed over"
+                self.problems.append(node.problem(what))
+        elif count > 1 and (self.mode is not Mode.INETD or self.wait()):
+            what = f"mode {self.mode} hands over one socket"
+            if self.mode is not Mode.PASS_FD:
                 what = "several sockets cannot be standard input: they need 'listen-fds = true'"
             self.problems.append(node.problem(what))
 
@@ -127,10 +135,16 @@ class Serving:
             return WAIT_RATE if self.wait() else 0
         return given
 
-    def pass_fd_socket(self) -> str | None:
-        """Return the full path of the program's own socket."""
+    def ready(self) -> Check | None:
+        """Return what must be the case before it is up: what it says, or that it has its socket."""
         if self.mode is not Mode.PASS_FD:
-            return None
+            return self.fields.given(keys.READY) if self.mode is not Mode.INETD else None
+        timeout = self.fields.need(keys.PASS_FD_TIMEOUT)
+        target = self._pass_fd_socket() or ""
+        return Check(kind="pass-fd", target=target, timeout=timeout, interval=PASS_AGAIN)
+
+    def _pass_fd_socket(self) -> str | None:
+        """Return the full path of the program's own socket."""
         node, path = self.fields.node(keys.PASS_FD_SOCKET), self.fields.given(keys.PASS_FD_SOCKET)
         if node is None and not misspelt(keys.PASS_FD_SOCKET, self.table):
             what = "the key 'pass-fd-socket' is missing: mode pass-fd needs it"

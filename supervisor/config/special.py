@@ -231,12 +231,12 @@ class Networks(Struct, frozen=True):
         before, found = len(problems), []
         for item in as_items(node):
             text = read_text(item, problems)
+            if text is None:
+                continue
             try:
-                found.append(str(ip_network(text or "::", strict=False)))
+                found.append(str(ip_network(text, strict=False)))
             except ValueError:
-                problems.append(
-                    item.problem(f"{quoted(text or '')} is not an IP address or network")
-                )
+                problems.append(item.problem(f"{quoted(text)} is not an IP address or network"))
         return tuple(found) if len(problems) == before else None
 
 

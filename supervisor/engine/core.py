@@ -8,7 +8,7 @@ from supervisor.engine.machine import step
 from supervisor.engine.notes import note_for
 from supervisor.engine.world import Command, Connection, Link, World
 from supervisor.model.component import Key, Tag
-from supervisor.model.effects import CommandEnded, Effect, Forget, Level, Note, Spawn
+from supervisor.model.effects import CommandEnded, Effect, Forget, LetGo, Level, Note, Spawn
 from supervisor.model.errors import IllegalEvent
 from supervisor.model.events import ComponentEvent, DeadlineReached, Start
 from supervisor.model.state import Exit, Phase
@@ -51,6 +51,8 @@ class Core:
             return
         link = world.links.get(key)
         self.effects.extend(effects if link is None else _linked(effects, link))
+        if new.phase is Phase.STOPPED is not old.phase and spec.sockets and not spec.listens:
+            self.effects.append(LetGo(key))
         world.put(key, new)
         note = note_for(key, spec, old, new, event, self.now)
         if note is not None:

@@ -9,10 +9,10 @@ from signal import Signals
 from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
-from supervisor.engine.gates import GATES, blocked_by, not_ready
+from supervisor.engine.gates import GATES, blocked_by, not_ready, over_rate
 from supervisor.engine.graph import Graph
 from supervisor.engine.world import Command, Connection, World
-from supervisor.model.component import Component, Key, Output
+from supervisor.model.component import Component, Key, Mode, Output
 from supervisor.model.description import BlockView, Description, ExitView
 from supervisor.model.state import Block, Exit, Phase, State, Status
 
@@ -50,15 +50,17 @@ def describe(world: World, key: Key, now: float, wall: float) -> Description:
     tag = link.owner if link else key
     phase = state.phase
     up = phase in (Phase.RUNNING, Phase.LISTENING)
-    block = not_ready(world, key) if up else blocked_by(world, key)
+    block = not_ready(world, key) or over_rate(world, key) if up else blocked_by(world, key)
     return Description(
         tag=tag,
         type="command" if isinstance(link, Command) else "component",
-        mode="inetd" if isinstance(link, Connection) else spec.mode.value,
-        status=_STATUS[phase].value,
+        mode=_mode(world, key),
+        status=(Status.SLEEPING if state.paused else _STATUS[phase]).value,
         active=state.wanted,
         pid=UNSET if state.pid is None else state.pid,
         url=spec.sockets[0].url if spec.sockets else UNSET,
+        service=spec.service or UNSET,
+        master=spec.tcpmux_master or UNSET,
         wakeup_time=_seconds_until(state, now),
         argv=spec.argv,
         command=spec.command,
@@ -81,7 +83,9 @@ def describe(world: World, key: Key, now: float, wall: float) -> Description:
         instance=UNSET if spec.instance is None else spec.instance,
         wanted=state.wanted,
         waits_for=_waits_for(state),
-        connections=len(world.connections.get(key, ())) if spec.sockets else UNSET,
+        connections=len(world.connections.get(key, ())) if spec.listens else UNSET,
+        refused=state.refused_clients if spec.listens else UNSET,
+        sockets=tuple(each.url for each in spec.sockets) if len(spec.sockets) > 1 else UNSET,
         peer=link.peer if isinstance(link, Connection) else UNSET,
         wish=_wish(state),
     )
@@ -114,7 +118,7 @@ class Describer:
         ):
             return replace(kept[4], uptime=round(now - state.since, 3))
         row = describe(world, key, now, wall)
-        if row.ready:
+        if row.ready and row.blocked_by is None:
             self._rows[key] = (state, spec, world.graph, connections, row)
         else:
             self._rows.pop(key, None)
@@ -157,6 +161,15 @@ def view_block(block: Block, now: float, wall: float) -> BlockView:
     return BlockView(type=block.type, message=block.message, until=until)
 
 
+def _mode(world: World, key: Key) -> str:
+    """Return the mode; what serves a connection has that of its listener."""
+    link = world.links.get(key)
+    if not isinstance(link, Connection):
+        return world.specs[key].mode.value
+    owner = world.specs.get(link.owner)
+    return (owner.mode if owner is not None else Mode.INETD).value
+
+
 def _dependents(world: World, key: Key) -> tuple[str, ...]:
     link = world.links.get(key)
     if isinstance(link, Command):
@@ -192,7 +205,8 @@ def _errno_name(number: int) -> str:
 
 
 def _seconds_until(state: State, now: float) -> int | UnsetType:
-    if state.phase is not Phase.SLEEPING or state.deadline is None:
+    asleep = state.phase is Phase.SLEEPING or state.paused
+    if not asleep or state.deadline is None:
         return UNSET
     return max(0, round(state.deadline - now))
 

@@ -10,15 +10,17 @@ from typing import assert_never
 from msgspec.structs import replace
 
 from supervisor.engine.actions import Actions, own_end
+from supervisor.engine.admission import refusal
 from supervisor.engine.core import Core
 from supervisor.engine.gates import blocked_by
 from supervisor.engine.plan import changed_fields, difference, needs_new_child
 from supervisor.engine.shutdown import Ending
 from supervisor.engine.world import Command, Connection, World
-from supervisor.model.component import Component, Key, Mode, Tag
+from supervisor.model.component import Address, Component, Key, Mode, Tag
 from supervisor.model.effects import (
     CloseConnection,
     Effect,
+    LetGo,
     Listen,
     Retune,
     Unlisten,
@@ -45,6 +47,7 @@ from supervisor.model.events import (
     SpawnFailed,
     Start,
     Stop,
+    Taken,
     Tested,
     TimePassed,
     TreeChanged,
@@ -148,11 +151,27 @@ class Engine:
 
     def _close_before_opening(self) -> None:
         """Put listeners that open last: one that closes may free the address that they need."""
-        closed = {effect.key for effect in self._core.effects if isinstance(effect, Unlisten)}
-        if closed:
-            self._core.effects.sort(
-                key=lambda effect: isinstance(effect, Listen) and effect.key not in closed
-            )
+        effects = self._core.effects
+        closed = {effect.key for effect in effects if isinstance(effect, Unlisten | LetGo)}
+        if not closed:
+            return
+        needed = self._addresses_needed()
+        for number, effect in enumerate(effects):
+            if isinstance(effect, Unlisten | LetGo) and effect.key in self.world.specs:
+                spec = self.world.specs[effect.key]
+                if any(needed.get(each, effect.key) != effect.key for each in spec.sockets):
+                    effects[number] = replace(effect, keep=True)
+        effects.sort(key=lambda effect: isinstance(effect, Listen) and effect.key not in closed)
+
+    def _addresses_needed(self) -> dict[Address, Key]:
+        """Return who is to listen where, of those that are to run."""
+        world = self.world
+        return {
+            address: key
+            for key, spec in world.specs.items()
+            if spec.sockets and world.states[key].wanted and not world.states[key].removed
+            for address in spec.sockets
+        }
 
     def _happened(self, key: Key, event: ComponentEvent) -> None:
         """Take a fact, and do what the end of a component sets off."""
@@ -295,11 +314,12 @@ class Engine:
         if spec is None or state is None or state.phase is not Phase.LISTENING:
             self._core.effects.append(CloseConnection(accepted.connection))
             return
-        busy = len(world.connections.get(tag, ()))
-        if spec.max_instances is not None and busy >= spec.max_instances:
-            self._core.effects.append(CloseConnection(accepted.connection))
-            text = f"refused a connection from {accepted.peer}: {busy} are served already"
+        refused = None if spec.owned else refusal(world, tag, accepted.subject)
+        if refused is not None:
+            self._core.effects.append(CloseConnection(accepted.connection, refused.message))
+            text = f"refused a connection from {accepted.peer}: {refused.reason}"
             self._core.note(tag, "refused", "warning", text)
+            world.put(tag, replace(state, refused_clients=state.refused_clients + 1))
             return
         key = f"{tag}#{accepted.connection}"
         # Of what the component asks for, this belongs to the listener.
@@ -307,6 +327,7 @@ class Engine:
             spec,
             mode=Mode.ONCE,
             sockets=(),
+            acl=None,
             essential=False,
             required=False,
             max_instances=None,
@@ -314,7 +335,7 @@ class Engine:
             ready=None,
             health=None,
         )
-        link = Connection(tag, accepted.connection, accepted.peer)
+        link = Connection(tag, accepted.connection, accepted.peer, accepted.subject.address)
         world.add(key, own, State(wanted=True, phase=Phase.WAITING, since=self._core.now), link)
 
     # --- rules
@@ -355,7 +376,7 @@ class Engine:
             if isinstance(world.links.get(key), Connection) and world.should_be_down(key):
                 self._core.forget(key)
             elif blocked_by(world, key) is None:
-                self._core.tell(key, Release())
+                self._release(key)
             return
         if state.phase not in (Phase.STARTING, Phase.RUNNING, Phase.LISTENING):
             return
@@ -364,6 +385,13 @@ class Engine:
         if world.live_dependents.get(key, 0) and not self._ending.hurried:
             return
         self._core.tell(key, Lower(self._ending.patience(key)))
+
+    def _release(self, key: Key) -> None:
+        self._core.tell(key, Release())
+        link = self.world.links.get(key)
+        owner = self.world.specs.get(link.owner) if isinstance(link, Connection) else None
+        if owner is not None and owner.max_rate:
+            self._core.tell(owner.tag, Taken())
 
     def _advance(self) -> bool:
         """Enter the next stage if this one is over; return whether that is so."""

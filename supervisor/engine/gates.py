@@ -10,7 +10,7 @@ import shlex
 from collections.abc import Callable
 
 from supervisor.engine.machine import CHECKS
-from supervisor.engine.world import ONE_RUN, Command, World, has_instance_limit
+from supervisor.engine.world import ONE_RUN, Command, Connection, World, has_instance_limit
 from supervisor.model.component import Check, Key, Mode, Tag
 from supervisor.model.state import Block, Exit, Phase, Stage
 
@@ -51,6 +51,8 @@ def _awaited(check: Check | None) -> str:
             return f"a connection to {check.target}"
         case Check(kind="http"):
             return f"a good answer from {check.target}"
+        case Check(kind="pass-fd"):
+            return f"the program to take its listening socket by {check.target}"
         case Check():
             return f"code 0 of the command {shlex.join(check.argv)}"
 
@@ -254,6 +256,18 @@ def no_free_slot(world: World, key: Key) -> Block | None:
     )
 
 
+def over_rate(world: World, key: Key) -> Block | None:
+    """There were too many connections in this minute."""
+    link = world.links.get(key)
+    owner = link.owner if isinstance(link, Connection) else key
+    state, spec = world.states.get(owner), world.specs.get(owner)
+    served = link is not None and world.states[key].phase is not Phase.WAITING
+    if state is None or spec is None or not state.paused or served:
+        return None
+    message = f"{spec.max_rate} connections within a minute are enough"
+    return Block(type="max-rate", message=f"it pauses: {message}", until=state.deadline)
+
+
 def _list(tags: tuple[Tag, ...]) -> str:
     shown = ", ".join(tags[:5])
     return f"{shown} and {len(tags) - 5} more" if len(tags) > 5 else shown
@@ -274,5 +288,6 @@ GATES: tuple[Gate, ...] = (
     prerequisite_down,
     dependents_live,
     no_free_slot,
+    over_rate,
 )
 """In the order in which they are asked: the most telling reason first."""

@@ -9,7 +9,17 @@ from msgspec.structs import replace
 
 from supervisor.engine.throttle import after_end, recent
 from supervisor.model.component import Component, Key, Mode
-from supervisor.model.effects import Effect, Listen, Probe, Scope, Signal, Spawn, Unlisten
+from supervisor.model.effects import (
+    Effect,
+    Listen,
+    Pause,
+    Probe,
+    Resume,
+    Scope,
+    Signal,
+    Spawn,
+    Unlisten,
+)
 from supervisor.model.errors import IllegalEvent
 from supervisor.model.events import (
     ComponentEvent,
@@ -30,6 +40,7 @@ from supervisor.model.events import (
     SpawnFailed,
     Start,
     Stop,
+    Taken,
     Tested,
     TreeChanged,
     Unhealthy,
@@ -38,6 +49,9 @@ from supervisor.model.state import Exit, Phase, State, Wish
 
 KILL_AGAIN = 1.0
 """Seconds after a SIGKILL until the tree is looked at and killed again: it may have forked."""
+
+MINUTE = 60.0
+"""Seconds in which `max_rate` connections are taken."""
 
 LISTEN_AGAIN = 1.0
 """Seconds that pass at least before a listener that could not be opened is tried again."""
@@ -121,7 +135,8 @@ def step(  # noqa: C901, PLR0915 - It is one table.
                 _enter(state, Phase.STOPPING, now), lowered=True, deadline=now + patience
             )
             if state.listener:
-                return replace(stopping, deadline=None), (Unlisten(key, state.generation),)
+                close = Unlisten(key, state.generation, keep=state.renew)
+                return replace(stopping, deadline=None), (close,)
             return stopping, _ask(key, spec, state, spec.stop_scope)
 
         # --- facts: they change what is
@@ -177,6 +192,10 @@ def step(  # noqa: C901, PLR0915 - It is one table.
             return _ended(spec, state, now, chance, at_least=LISTEN_AGAIN), ()
         case ListenerClosed() if phase is Phase.STOPPING:
             return _ended(spec, state, now, 0.5), ()
+        case Taken():
+            return _take(key, spec, state, now) if phase is Phase.LISTENING else (state, ())
+        case DeadlineReached() if phase is Phase.LISTENING:
+            return replace(state, deadline=None, throttled=False, taken=0), (Resume(key),)
         case DeadlineReached() if phase is Phase.STOPPING:
             again = replace(state, kills=state.kills + 1, deadline=now + KILL_AGAIN)
             return again, (Signal(key, state.generation, SIGKILL, "tree"),)
@@ -229,9 +248,19 @@ def _release(key: Key, spec: Component, state: State, now: float) -> Step:
 
 
 def _launch(key: Key, spec: Component, state: State) -> Step:
-    if spec.sockets:
+    if spec.listens:
         return replace(state, listener=True), (Listen(key, state.generation, spec),)
     return state, (Spawn(key, state.generation, spec),)
+
+
+def _take(key: Key, spec: Component, state: State, now: float) -> Step:
+    """Count a connection; when there were enough for this minute, pause until it is over."""
+    fresh = not state.taken or now - state.minute >= MINUTE
+    begun, taken = (now, 1) if fresh else (state.minute, state.taken + 1)
+    counted = replace(state, minute=begun, taken=taken)
+    if not spec.max_rate or taken < spec.max_rate or state.throttled:
+        return counted, ()
+    return replace(counted, throttled=True, deadline=begun + MINUTE), (Pause(key),)
 
 
 def _overtaken(state: State) -> bool:

@@ -37,6 +37,9 @@ def note_for(
     if new.kills > old.kills:
         target = "what is left of it" if new.pid is None else f"PID {new.pid}"
         return Note(key, "killed", "warning", f"{key!r} did not stop in time: SIGKILL to {target}")
+    if new.paused and not old.paused:
+        text = f"{key!r} pauses: {spec.max_rate} connections within a minute are enough"
+        return Note(key, "paused", "warning", text)
     if new.phase is old.phase:
         if new.ready and not old.ready:
             return Note(key, "ready", "info", f"{key!r} is ready after {now - new.born:.1f} s")
@@ -46,7 +49,8 @@ def note_for(
             return Note(key, "started", "info", f"{key!r} started, PID {new.pid}")
         case Phase.LISTENING:
             urls = ", ".join(address.url for address in spec.sockets)
-            return Note(key, "listening", "info", f"{key!r} listens on {urls}")
+            where = f"on {urls}" if urls else f"by way of {spec.tcpmux_master!r}"
+            return Note(key, "listening", "info", f"{key!r} listens {where}")
         case Phase.STOPPING if new.lost and not new.lowered:
             left = ", ".join(str(pid) for pid in new.lost)
             text = f"{key!r} {_how(new.last_exit)}; its processes {left} are brought down"

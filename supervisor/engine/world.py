@@ -27,6 +27,7 @@ class Connection(Struct, frozen=True):
     owner: Tag
     number: int
     peer: str
+    address: str = ""
 
 
 class Command(Struct, frozen=True):
@@ -49,9 +50,7 @@ def has_instance_limit(spec: Component) -> bool:
 
     For a listener, `max_instances` is about its connections.
     """
-    return (
-        spec.template is not None and spec.max_instances is not None and spec.mode is not Mode.INETD
-    )
+    return spec.template is not None and spec.max_instances is not None and not spec.listens
 
 
 class World:
@@ -228,6 +227,8 @@ class World:
         self.unstarted += self._unstarted(key, state) - was_unstarted
         if key not in self.links:
             self._spread(key, was_available)
+            if old is None or _matters(old) != _matters(state):
+                self.dirty.update(self.connections.get(key, ()))
 
     def forget(self, key: Key) -> None:
         """Drop *key*, which is down, and everything kept for it."""
@@ -358,11 +359,10 @@ class World:
                 yield from self.connections.get(dependent, ())
 
     def _spread(self, key: Key, was_available: bool) -> None:
-        """After a change of *key*: let its dependents and connections know what matters to them."""
+        """After a change of *key*: let its dependents know what matters to them."""
         available = self.available(key)
         if available != was_available:
             self._count_unmet(key, -1 if available else 1)
-        self.dirty.update(self.connections.get(key, ()))
 
     def _recount_unmet(self) -> None:
         """Count what each entity lacks, prerequisites first, as availability passes upwards."""
@@ -371,3 +371,8 @@ class World:
         for key in order:
             spec = self.specs[key]
             self.unmet[key] = sum(not self.available(tag) for tag in spec.prerequisites)
+
+
+def _matters(state: State) -> tuple[object, ...]:
+    """Return what of a listener's state matters to its connections."""
+    return state.phase, state.wanted, state.renew, state.removed, state.throttled

@@ -113,13 +113,14 @@ class Check(Struct, frozen=True, kw_only=True):
     `notify` waits for `READY=1` on `NOTIFY_SOCKET`, `fd` for a newline on that descriptor (both for
     readiness only), `tcp` connects to `target` (`HOST:PORT`, or the full path of a UNIX socket),
     `http` gets the URL `target` and wants a status of 2xx or 3xx, `exec` runs `argv` as the
-    component itself would run and wants code 0.
+    component itself would run and wants code 0, `pass-fd` hands the listening socket over through
+    the UNIX socket `target`.
 
     Readiness: one try every `interval` seconds, `timeout` seconds for all. Health: one try every
     `interval` seconds with `timeout` seconds for each; `failures` in a row restart the component.
     """
 
-    kind: Literal["notify", "fd", "tcp", "http", "exec"]
+    kind: Literal["notify", "fd", "tcp", "http", "exec", "pass-fd"]
     fd: int = 3
     target: str = ""
     argv: tuple[str, ...] = ()
@@ -280,9 +281,6 @@ class Component(Struct, frozen=True, kw_only=True):
     them is not standard input."""
     socket_names: tuple[str, ...] = ()
     """What `LISTEN_FDNAMES` calls them; none means the tag for each."""
-    pass_fd_socket: str | None = None
-    """Of mode pass-fd: the UNIX socket of the program, through which it is given the listener."""
-    pass_fd_timeout: float = 5.0
     idle_stop: Annotated[float, LIVE] = 0.0
     """Seconds without a connection after which a server that owns the listener is stopped; 0 for
     never."""
@@ -318,7 +316,7 @@ class Component(Struct, frozen=True, kw_only=True):
     @property
     def listens(self) -> bool:
         """Whether piesd waits for connections on its behalf, and runs nothing before one comes."""
-        return self.mode is Mode.INETD or self.on_demand
+        return self.mode is Mode.INETD or (self.mode is Mode.ACCEPT and self.on_demand)
 
     @property
     def owned(self) -> bool:

@@ -82,6 +82,10 @@ class Description(Struct, frozen=True, kw_only=True, rename=_json_name):
     """While stopping: the processes that are not gone yet."""
     connections: int | UnsetType = UNSET
     """Listeners: how many connections are being served."""
+    refused: int | UnsetType = UNSET
+    """Listeners: how many connections were refused, in all."""
+    sockets: tuple[str, ...] | UnsetType = UNSET
+    """The URLs of all sockets, where there are several."""
     peer: str | UnsetType = UNSET
     """Connections: the client's address."""
     wish: dict[str, str] | UnsetType = UNSET

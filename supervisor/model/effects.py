@@ -75,16 +75,41 @@ class Listen(Struct, frozen=True):
 
 
 class Unlisten(Struct, frozen=True):
-    """Close the listener of `key`; report `ListenerClosed`."""
+    """Close the listener of `key`; report `ListenerClosed`.
+
+    `keep`: its sockets are going to be used again, by this component or by another. Whoever
+    connects until then waits, and is not refused.
+    """
 
     key: Key
     generation: int
+    keep: bool = False
+
+
+class Pause(Struct, frozen=True):
+    """Accept nothing for `key` for a while; its sockets stay open."""
+
+    key: Key
+
+
+class Resume(Struct, frozen=True):
+    """Accept for `key` again."""
+
+    key: Key
+
+
+class LetGo(Struct, frozen=True):
+    """Close the sockets that were kept open for the children of `key`; `keep` as in `Unlisten`."""
+
+    key: Key
+    keep: bool = False
 
 
 class CloseConnection(Struct, frozen=True):
-    """Refuse an accepted connection: close it."""
+    """Refuse an accepted connection: tell the client why, and close it."""
 
     connection: int
+    message: str = ""
 
 
 class Retune(Struct, frozen=True):
@@ -124,6 +149,9 @@ Effect = (
     | Probe
     | Listen
     | Unlisten
+    | Pause
+    | Resume
+    | LetGo
     | CloseConnection
     | Mail
     | CommandEnded

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from msgspec import Struct
 
+from supervisor.model.access import Subject
 from supervisor.model.component import Component, Key, Tag
 from supervisor.model.state import Exit
 
@@ -139,6 +140,10 @@ class ListenerClosed(Struct, frozen=True):
     generation: int
 
 
+class Taken(Struct, frozen=True):
+    """A connection of this listener is going to be served."""
+
+
 class DeadlineReached(Struct, frozen=True):
     """The state's own deadline has come."""
 
@@ -174,6 +179,7 @@ ComponentEvent = (
     | Listening
     | ListenFailed
     | ListenerClosed
+    | Taken
     | DeadlineReached
     | Release
     | Lower
@@ -219,12 +225,17 @@ class Apply(Struct, frozen=True):
 
 
 class Accepted(Struct, frozen=True):
-    """A listener accepted connection number `connection` from `peer`."""
+    """A listener accepted connection number `connection` from `peer`, who is `subject` to rules.
+
+    Where a server owns the listener (`Component.owned`) somebody waits to be accepted, and the
+    number stands for the listener itself.
+    """
 
     tag: Tag
     connection: int
     peer: str = ""
     at: float = 0.0
+    subject: Subject = Subject()
 
 
 class SetRunlevel(Struct, frozen=True):

@@ -132,12 +132,23 @@ class State(Struct, frozen=True, kw_only=True):
     lost: tuple[int, ...] = ()
     renew: bool = False
     removed: bool = False
+    minute: float = 0.0
+    """Listeners: when the minute began in which `taken` connections were taken."""
+    taken: int = 0
+    refused_clients: int = 0
+    """Listeners: how many connections were refused, in all."""
     lowered: bool = False
     """The present child was brought down by us, so its end is no failure."""
     throttled: bool = False
-    """Sleeps because of too many starts, not just for the delay before a restart."""
+    """Sleeps because of too many starts, not just for the delay before a restart; a listener: it
+    pauses because of too many connections in a minute."""
     last_exit: Exit | None = None
     wish: Wish | None = None
+
+    @property
+    def paused(self) -> bool:
+        """True while a listener accepts nothing because there were too many connections."""
+        return self.phase is Phase.LISTENING and self.throttled
 
     @property
     def live(self) -> bool:

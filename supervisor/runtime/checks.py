@@ -74,8 +74,15 @@ class Checks:
         happened: Callable[[Key, Ready | NotReady | Unhealthy], None],
         tell: Callable[[Note], None],
         notify_prefix: str | None,
+        sockets: Callable[[Key], tuple[int, ...]] = lambda _key: (),
     ) -> None:
-        """*notify_prefix* is the beginning of the paths of notification sockets."""
+        """Take what the checks work with.
+
+        Args:
+            notify_prefix: the beginning of the paths of notification sockets.
+            sockets: tells on which descriptors piesd listens for a component.
+        """
+        self._sockets = sockets
         self._system = system
         self._errands = errands
         self._tasks = tasks
@@ -245,6 +252,8 @@ class Checks:
                 return await self._network.http(check.target)
             case "exec":
                 return await self._run(watch, check)
+            case "pass-fd":
+                return await self._network.pass_on(check.target, self._sockets(watch.key))
             case "notify" | "fd":
                 raise ValueError(f"{check.kind} is not a check that can be tried")
 
@@ -311,5 +320,7 @@ def subject(check: Check) -> str:
             return f"a newline on descriptor {check.fd}"
         case "tcp" | "http":
             return check.target
+        case "pass-fd":
+            return f"{check.target} to take the listening socket"
         case "exec":
             return named(check.argv)

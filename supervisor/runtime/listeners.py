@@ -1,32 +1,51 @@
-"""The listening sockets of inetd components, and the connections that wait for their child."""
+"""Listeners: who waits at them, and the connections that wait for their child."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from functools import partial
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import trio
-from msgspec import Struct
 
-from supervisor.model.component import Address, Component, Key
+from supervisor.model.access import Subject
 from supervisor.model.events import Accepted, ListenerClosed, ListenFailed, Listening
 from supervisor.model.state import Exit
-from supervisor.system.port import ListenError, System
+from supervisor.runtime.farewells import Farewells
+from supervisor.runtime.reception import Reception
+from supervisor.runtime.sockets import Opened, SocketStock, same_place
+from supervisor.system.port import Connection, ListenError, SocketName, System
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from supervisor.model.component import Component, Key
+    from supervisor.runtime.tasks import Tasks
 
 log = logging.getLogger(__name__)
 
-AT_ONCE = 16
+AT_ONCE: Final = 16
 """Connections accepted in one go from one listener, before the others get their turn."""
 
-PAUSE = 1.0
+PAUSE: Final = 1.0
 """Seconds for which accepting pauses when no descriptor is to be had. Nothing is lost meanwhile:
 the connections stay in the kernel's queue."""
 
 
-class _Open(Struct, frozen=True):
-    sockets: tuple[tuple[int, Address], ...]
-    generation: int
+class _Listener(NamedTuple):
+    spec: Component
+    sockets: tuple[Opened, ...]
+
+
+class _Held(NamedTuple):
+    """What is accepted and not served yet: a connection, or (without `fd`) the listener itself.
+
+    `client` is where it comes from, if that is not what the connection itself says.
+    """
+
+    key: Key
+    fd: int | None
+    client: SocketName | None = None
 
 
 class ListenerBoard:
@@ -35,27 +54,31 @@ class ListenerBoard:
     def __init__(
         self,
         system: System,
+        tasks: Tasks,
         happened: Callable[[Key, Listening | ListenFailed | ListenerClosed], None],
         accepted: Callable[[Accepted], None],
     ) -> None:
         self._system = system
         self._happened = happened
         self._accepted = accepted
-        self._open: dict[Key, _Open] = {}
-        self._connections: dict[int, int] = {}
+        self._stock = SocketStock(system)
+        self._farewells = Farewells(system)
+        self._reception = Reception(system, tasks, self._arrived)
+        self._open: dict[Key, _Listener] = {}
+        self._held: dict[int, _Held] = {}
         self._count = 0
+        self._asleep: set[Key] = set()
+        """Listeners at which nobody is accepted: the engine says so, or a server has them."""
         self._paused: dict[Key, float] = {}
-        self._pause = trio.Event()
+        self._wake = trio.Event()
+
+    # --- listeners that wait for clients
 
     def open(self, key: Key, generation: int, spec: Component) -> None:
         """Open the listener of *key* and report `Listening` or `ListenFailed`."""
-        sockets: list[tuple[int, Address]] = []
         try:
-            for address in spec.sockets:
-                sockets.append((self._system.listen(address), address))
+            sockets = self._stock.open(spec)
         except ListenError as error:
-            for fd, address in sockets:
-                self._system.unlisten(fd, address)
             why = Exit(
                 stage=error.stage,
                 errno=error.error.errno,
@@ -64,66 +87,169 @@ class ListenerBoard:
             )
             self._happened(key, ListenFailed(generation, why, self._system.chance()))
             return
-        self._open[key] = _Open(tuple(sockets), generation)
+        self._open[key] = _Listener(spec, sockets)
         self._watch(key)
         self._happened(key, Listening(generation, self._system.wall()))
 
-    def close(self, key: Key, generation: int) -> None:
+    def close(self, key: Key, generation: int, *, keep: bool = False) -> None:
         """Close the listener of *key*, if it is open, and report `ListenerClosed`."""
+        self.let_go(key, keep=keep)
+        self._happened(key, ListenerClosed(generation))
+
+    def retune(self, key: Key, spec: Component) -> None:
+        """Go by *spec* from now on, of which only live fields have changed."""
+        listener = self._open.get(key)
+        if listener is not None:
+            self._open[key] = _Listener(spec, listener.sockets)
+
+    def pause(self, key: Key) -> None:
+        """Accept nobody for *key*."""
+        self._asleep.add(key)
+        self._unwatch(key)
+
+    def resume(self, key: Key) -> None:
+        """Accept again for *key*."""
+        self._asleep.discard(key)
+        self._watch(key)
+
+    # --- sockets that belong to the children of a component
+
+    def hold(self, key: Key, spec: Component) -> tuple[int, ...]:
+        """Return the descriptors on which a child of *key* listens; they stay ours.
+
+        They are kept from child to child, so that clients wait while there is none.
+
+        Raises:
+            ListenError: one of them could not be opened; then there is none.
+        """
+        kept = self._open.get(key)
+        if kept is not None and same_place(kept.sockets, spec):
+            return tuple(opened.fd for opened in kept.sockets)
+        if kept is not None:
+            self.let_go(key, keep=False)
+        if not spec.sockets:
+            return ()
+        self._open[key] = _Listener(spec, self._stock.open(spec))
+        return self.descriptors(key)
+
+    def let_go(self, key: Key, *, keep: bool) -> None:
+        """Close the sockets of *key*; *keep*: somebody is going to use them again."""
         listener = self._open.pop(key, None)
         if listener is not None:
-            for fd, address in listener.sockets:
-                self._system.unwatch(fd)
-                self._system.unlisten(fd, address)
+            self._stock.close(listener.sockets, keep=keep)
+            if keep:
+                self._wake.set()
+        self._asleep.discard(key)
         self._paused.pop(key, None)
-        self._happened(key, ListenerClosed(generation))
+
+    def descriptors(self, key: Key) -> tuple[int, ...]:
+        """Return the descriptors of the listener of *key*, none if it is closed."""
+        listener = self._open.get(key)
+        return () if listener is None else tuple(opened.fd for opened in listener.sockets)
+
+    # --- connections
 
     def take(self, connection: int) -> int:
         """Return the descriptor of a connection; it is the caller's from now on."""
-        return self._connections.pop(connection)
+        fd = self.look_at(connection)
+        del self._held[connection]
+        return fd
 
-    def refuse(self, connection: int) -> None:
-        """Close a connection that nobody serves."""
-        self._system.close(self._connections.pop(connection))
+    def look_at(self, connection: int) -> int:
+        """Return the descriptor of a connection, which stays ours."""
+        fd = self._held[connection].fd
+        if fd is None:
+            raise ValueError(f"{connection} is a listener and no connection")
+        return fd
+
+    def client(self, connection: int) -> SocketName | None:
+        """Return where a connection comes from, if a balancer has said so."""
+        return self._held[connection].client
+
+    def owner(self, connection: int) -> Key:
+        """Return whose listener has the connection of that number, or is it."""
+        return self._held[connection].key
+
+    def refuse(self, connection: int, message: str = "") -> None:
+        """Close a connection that nobody serves, and tell the client why."""
+        held = self._held.pop(connection)
+        if held.fd is None:
+            self._wake_listener(held.key)
+            return
+        self._farewells.say(held.fd, message)
+        self._wake.set()
 
     def forget(self, key: Key) -> None:
-        """Close what is still held for *key*, a connection that was forgotten before its start."""
+        """Free what is still held for *key*: a connection before its start, or a whole listener."""
         _, mark, number = key.rpartition("#")
-        if mark and int(number) in self._connections:
+        if mark and int(number) in self._held:
             self.refuse(int(number))
+        elif not mark:
+            self.let_go(key, keep=False)
 
     def _watch(self, key: Key) -> None:
-        for fd, _ in self._open[key].sockets:
-            self._system.watch(fd, partial(self._accept, key, fd))
+        listener = self._open.get(key)
+        if listener is None or key in self._asleep or key in self._paused:
+            return
+        for opened in listener.sockets:
+            ready = self._offer if listener.spec.owned else self._accept
+            self._system.watch(opened.fd, partial(ready, key, opened.fd))
+
+    def _unwatch(self, key: Key) -> None:
+        for fd in self.descriptors(key):
+            self._system.unwatch(fd)
+
+    def _offer(self, key: Key, _fd: int) -> None:
+        """Somebody waits: whoever serves gets the listener, and we look away until it has ended."""
+        self.pause(key)
+        self._arrived(key, None, "", Subject(), None)
+
+    def _wake_listener(self, key: Key) -> None:
+        if key in self._open:
+            self.resume(key)
 
     def _accept(self, key: Key, fd: int) -> None:
         for _ in range(AT_ONCE):
             try:
                 connection = self._system.accept(fd)
             except OSError as error:
-                for each, _address in self._open[key].sockets:
-                    self._system.unwatch(each)
+                self._unwatch(key)
                 self._paused[key] = trio.current_time() + PAUSE
-                self._pause.set()
+                self._wake.set()
                 log.error("cannot accept for %r, pausing: %s", key, error.strerror)
                 return
             if connection is None:
                 return
-            self._count += 1
-            self._connections[self._count] = connection.fd
-            self._accepted(Accepted(key, self._count, connection.peer, self._system.wall()))
-            if key not in self._open:
+            self._receive(key, connection)
+            if key not in self._open or key in self._asleep:
                 return
 
+    def _receive(self, key: Key, connection: Connection) -> None:
+        self._reception.receive(key, self._open[key].spec, connection)
+
+    def _arrived(
+        self, key: Key, fd: int | None, peer: str, subject: Subject, client: SocketName | None
+    ) -> None:
+        """Ask what is to become of a connection."""
+        self._count += 1
+        self._held[self._count] = _Held(key, fd, client)
+        self._accepted(Accepted(key, self._count, peer, self._system.wall(), subject))
+
+    # --- time
+
     async def run(self) -> None:
-        """Take up listeners again whose pause is over, until cancelled."""
+        """Take up listeners whose pause is over, close what has had its time, until cancelled."""
         while True:
-            await self._pause.wait()
-            self._pause = trio.Event()
-            while self._paused:
-                await trio.sleep_until(min(self._paused.values()))
-                now = trio.current_time()
-                for key in [key for key, until in self._paused.items() if until <= now]:
-                    del self._paused[key]
-                    if key in self._open:
-                        self._watch(key)
+            self._wake = trio.Event()
+            with trio.move_on_at(self._deadline()):
+                await self._wake.wait()
+            now = trio.current_time()
+            self._farewells.close_late()
+            self._stock.close_forgotten()
+            for key in [key for key, until in self._paused.items() if until <= now]:
+                del self._paused[key]
+                self._watch(key)
+
+    def _deadline(self) -> float:
+        pauses = min(self._paused.values(), default=float("inf"))
+        return min(pauses, self._farewells.deadline(), self._stock.deadline())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import socket
+from array import array
 from typing import TYPE_CHECKING, Final, Protocol
 
 import trio
@@ -24,6 +25,9 @@ class Network(Protocol):
 
     async def http(self, url: str) -> str | None:
         """Get *url* and want a status of 2xx or 3xx."""
+
+    async def pass_on(self, path: str, fds: tuple[int, ...]) -> str | None:
+        """Hand descriptors over through the UNIX socket *path*; they stay ours, too."""
 
 
 class RealNetwork:
@@ -49,6 +53,19 @@ class RealNetwork:
         )
         answer: str | None = await module.get(url, self.connect)
         return answer
+
+    async def pass_on(self, path: str, fds: tuple[int, ...]) -> str | None:
+        """Hand descriptors over through the UNIX socket *path*; they stay ours, too.
+
+        Source: SCM_RIGHTS in unix(7); the data beside them is one byte.
+        """
+        try:
+            with await self.connect(path) as program:
+                rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", fds).tobytes())
+                await program.sendmsg([b"\0"], [rights])
+        except OSError as error:
+            return f"{path}: {reason(error)}"
+        return None
 
     async def connect(self, target: str) -> trio.socket.SocketType:
         """Return a connected socket; of several addresses the first that answers.

@@ -22,10 +22,13 @@ from supervisor.model.effects import (
     Effect,
     End,
     Forget,
+    LetGo,
     Listen,
     Mail,
     Note,
+    Pause,
     Probe,
+    Resume,
     Retune,
     Scope,
     Signal,
@@ -38,21 +41,19 @@ from supervisor.model.events import (
     EngineEvent,
     Exited,
     Happened,
-    Spawned,
-    SpawnFailed,
     TimePassed,
     TreeChanged,
 )
-from supervisor.model.state import Exit
-from supervisor.runtime.checks import Checks, Handover
+from supervisor.runtime.checks import Checks
 from supervisor.runtime.conditions import Conditions
 from supervisor.runtime.errands import Errands
+from supervisor.runtime.launches import Launches
 from supervisor.runtime.listeners import ListenerBoard
 from supervisor.runtime.network import Network, RealNetwork
 from supervisor.runtime.outbox import Outbox
 from supervisor.runtime.output import Outputs
 from supervisor.runtime.tasks import Tasks
-from supervisor.system.port import Launch, Launched, LaunchFailed, Reaped, System
+from supervisor.system.port import Reaped, System
 
 log = logging.getLogger(__name__)
 
@@ -60,14 +61,6 @@ SLICE = 0.003
 """Seconds of work after which everything else in the loop gets its turn."""
 
 Observer = Callable[[int, frozenset[Key], Sequence[Note]], None]
-
-
-class CannotPrepare(Exception):
-    """A child lacks something before it is even launched; `stage` says what."""
-
-    def __init__(self, stage: str, error: OSError) -> None:
-        super().__init__(f"{stage}: {error}")
-        self.stage, self.error = stage, error
 
 
 class Runner:
@@ -105,6 +98,7 @@ class Runner:
         self._tasks = Tasks()
         self._errands = Errands(system, outputs)
         self._conditions = Conditions(self._errands, self._tasks, self._happened, system.wall)
+        self._listeners = ListenerBoard(system, self._tasks, self._happened, self._accepted)
         self.checks = Checks(
             system,
             self._errands,
@@ -113,8 +107,13 @@ class Runner:
             self._happened,
             self._tell,
             notify_prefix,
+            self._listeners.descriptors,
         )
-        self._listeners = ListenerBoard(system, self._happened, self._accepted)
+        self._launches = Launches(
+            system, self._tasks, outputs, self.checks, self._listeners, self._happened
+        )
+        if outbox is not None:
+            self._launches.command_begun = outbox.command_begun
         self._inbox: deque[EngineEvent] = deque()
         self._effects: deque[Effect] = deque()
         self._taken = 0
@@ -254,23 +253,29 @@ class Runner:
         except Exception as bug:
             log.exception("cannot carry out %r: this is a bug in piesd", effect)
             if isinstance(effect, Spawn):
-                self.checks.end(effect.key, effect.generation)
-                self._failed(effect, "start", OSError(errno.EIO, f"{type(bug).__name__}: {bug}"))
+                what = OSError(errno.EIO, f"{type(bug).__name__}: {bug}")
+                self._launches.failed(effect, "start", what)
 
-    def _carry_out(self, effect: Effect) -> None:
+    def _carry_out(self, effect: Effect) -> None:  # noqa: C901 - It is one table.
         match effect:
             case Spawn():
-                self._spawn(effect)
+                self._launches.spawn(effect)
             case Probe(key, generation, spec):
                 self._conditions.probe(key, generation, spec)
             case Signal(key, generation, signum, scope):
                 self._signal(key, generation, signum, scope)
             case Listen(key, generation, spec):
                 self._listeners.open(key, generation, spec)
-            case Unlisten(key, generation):
-                self._listeners.close(key, generation)
-            case CloseConnection(connection):
-                self._listeners.refuse(connection)
+            case Unlisten(key, generation, keep):
+                self._listeners.close(key, generation, keep=keep)
+            case Pause(key):
+                self._listeners.pause(key)
+            case Resume(key):
+                self._listeners.resume(key)
+            case LetGo(key, keep):
+                self._listeners.let_go(key, keep=keep)
+            case CloseConnection(connection, message):
+                self._listeners.refuse(connection, message)
             case Mail():
                 self._mail(effect)
             case CommandEnded(key, exit):
@@ -278,6 +283,7 @@ class Runner:
                     self.outbox.command_ended(key, exit)
             case Retune(key, spec):
                 self.outputs.retune(key, spec)
+                self._listeners.retune(key, spec)
                 self.checks.retune(key, spec)
             case Forget(key):
                 self._forget(key)
@@ -304,87 +310,6 @@ class Runner:
             self._listeners.forget(key)
 
     # --- children
-
-    def _spawn(self, spawn: Spawn) -> None:
-        """Launch a child; whatever goes wrong becomes a failed start of this component."""
-        if self.outbox is not None and spawn.text is not None:
-            self.outbox.command_begun(spawn.key)
-        ours: list[int] = []
-        """What the child gets and we need no more."""
-        try:
-            launch = self._prepare(spawn, ours)
-        except CannotPrepare as failure:
-            self._close(ours)
-            self._failed(spawn, failure.stage, failure.error)
-            return
-
-        def report(outcome: Launched | LaunchFailed) -> None:
-            self._close(ours)
-            self._launched(outcome)
-
-        try:
-            self.system.launch(launch, report)
-        except OSError as error:
-            self._close(ours)
-            self.checks.end(spawn.key, spawn.generation)
-            self._failed(spawn, "fork", error)
-
-    def _prepare(self, spawn: Spawn, ours: list[int]) -> Launch:
-        """Get what the child needs; put into *ours* what is to be closed after the launch."""
-        key, generation, spec = spawn.key, spawn.generation, spawn.spec
-        stage, stdin, handover = "stdout", None, Handover()
-        try:
-            stdout, stderr = self.outputs.descriptors(key, spec)
-            stage = "stdin"
-            if spawn.connection is not None:
-                stdin = stdout = self._listeners.take(spawn.connection)
-                ours.append(stdin)
-            elif spawn.text is not None:
-                stdin = self.system.text(spawn.text.encode("utf-8", "surrogateescape"))
-                ours.append(stdin)
-            stage = "ready"
-            if "#" not in key:
-                handover = self.checks.prepare(key, generation, spec)
-        except OSError as error:
-            raise CannotPrepare(stage, error) from error
-        return Launch(
-            key=key,
-            generation=generation,
-            spec=spec,
-            stdin=stdin,
-            stdout=stdout,
-            stderr=stderr,
-            extra=handover.extra,
-            environ=handover.environ,
-        )
-
-    def _close(self, ours: list[int]) -> None:
-        while ours:
-            self.system.close(ours.pop())
-
-    def _launched(self, outcome: Launched | LaunchFailed) -> None:
-        if isinstance(outcome, Launched):
-            event: Spawned | SpawnFailed = Spawned(
-                outcome.generation, outcome.pid, self.system.wall()
-            )
-        else:
-            event = SpawnFailed(outcome.generation, outcome.exit, self.system.chance())
-        self.post(Happened(outcome.key, event))
-        if isinstance(outcome, Launched):
-            self.outputs.started(outcome.key, outcome.pid)
-            self.checks.begin(outcome.key, outcome.generation)
-        else:
-            self.checks.end(outcome.key, outcome.generation)
-
-    def _failed(self, spawn: Spawn, stage: str, error: OSError) -> None:
-        why = Exit(
-            stage=stage,
-            errno=error.errno,
-            message=f"{stage}: {error.strerror or error}"
-            + (f": {error.filename}" if error.filename else ""),
-            at=self.system.wall(),
-        )
-        self.post(Happened(spawn.key, SpawnFailed(spawn.generation, why, self.system.chance())))
 
     def _signal(self, key: Key, generation: int, signum: int, scope: Scope) -> None:
         if self._conditions.abort(key, generation):

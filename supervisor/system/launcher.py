@@ -13,6 +13,7 @@ from typing import Protocol, TypeVar
 
 import trio
 from msgspec import Struct
+from msgspec.structs import replace
 
 from supervisor.model.component import Component
 from supervisor.model.state import Exit
@@ -206,12 +207,14 @@ class Launcher:
         try:
             environ = self._child_environment(launch, identity, contents)
             program = make_program(launch.spec, environ, identity)
+            if launch.own_pid is not None:
+                program = replace(program, own_pid=launch.own_pid)
             if spawn.FORK_EXEC is None:
                 if copies := self._copy(task, streams):
                     self._later(task, partial(self._start_slowly, task, program, copies))
                 return
             local = not program.switches and all(map(self._mounts.local, program.places()))
-            vfork = local and not program.bounds
+            vfork = local and not program.held
             pid, verdict = spawn.start(
                 program, streams, vfork=vfork, nofile=self._nofile, sealed=self._sealed
             )

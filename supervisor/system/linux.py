@@ -16,14 +16,23 @@ from typing import Literal, TypeVar, assert_never
 import trio
 
 from supervisor.model.component import Address, Key
+from supervisor.system.connections import consume, farewell, names, peek
 from supervisor.system.datagrams import Datagrams
 from supervisor.system.launcher import Launcher
-from supervisor.system.port import Connection, Launch, P, Reaped, Report, TreeReport
+from supervisor.system.port import (
+    Connection,
+    Launch,
+    P,
+    Reaped,
+    Report,
+    SocketName,
+    TreeReport,
+)
 from supervisor.system.process_setup import ProcessSetup, remember_process
 from supervisor.system.proctable import ProcessTable
 from supervisor.system.readiness import Readiness
 from supervisor.system.reaper import Reaper
-from supervisor.system.sockets import Listeners
+from supervisor.system.sockets import BACKLOG, Listeners
 from supervisor.system.trees import MARKER, Forest
 
 T = TypeVar("T")
@@ -188,9 +197,9 @@ class LinuxSystem:
 
     # --- listeners
 
-    def listen(self, address: Address) -> int:
-        """Open a non-blocking listening stream socket; a stale UNIX socket is replaced."""
-        return self._listeners.listen(address)
+    def listen(self, address: Address, backlog: int = BACKLOG, *, blocking: bool = False) -> int:
+        """Open a socket that listens, or takes datagrams. A stale UNIX socket is replaced."""
+        return self._listeners.listen(address, backlog, blocking=blocking)
 
     def unlisten(self, fd: int, address: Address) -> None:
         """Close a listening socket and remove its UNIX path, if it is still ours."""
@@ -204,6 +213,22 @@ class LinuxSystem:
         if probe >= _first_reserved():
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
         return self._listeners.accept(fd)
+
+    def farewell(self, fd: int, message: bytes) -> bool:
+        """Say something to a client and that this is all; whether it is still to be waited for."""
+        return farewell(fd, message)
+
+    def peek(self, fd: int, most: int) -> bytes | None:
+        """Look at what a connection has for us, and leave it."""
+        return peek(fd, most)
+
+    def consume(self, fd: int, count: int) -> bytes:
+        """Take *count* bytes that were seen by `peek`."""
+        return consume(fd, count)
+
+    def names(self, fd: int) -> tuple[SocketName, SocketName]:
+        """Return where a connection is at our end, and at the other."""
+        return names(fd)
 
     # --- slow things
 

@@ -8,7 +8,7 @@ is `async`. All of them are called from the trio thread only.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, ParamSpec, Protocol, TypeVar
+from typing import Literal, NamedTuple, ParamSpec, Protocol, TypeVar
 
 from msgspec import Struct
 
@@ -33,9 +33,11 @@ class Launch(Struct, frozen=True, kw_only=True):
     stdout: int
     stderr: int
     extra: tuple[tuple[int, int], ...] = ()
-    """Pairs of a number from 3 to 9 and a descriptor that the child has under that number."""
+    """Pairs of a number from 3 on and a descriptor that the child has under that number."""
     environ: tuple[tuple[str, str], ...] = ()
     """Variables that come on top of the environment that the component asks for."""
+    own_pid: str | None = None
+    """The name of a variable that tells the child its own PID."""
 
 
 class Launched(Struct, frozen=True):
@@ -72,10 +74,23 @@ class TreeReport(Struct, frozen=True):
 
 
 class Connection(Struct, frozen=True):
-    """One accepted connection: its descriptor (blocking, close-on-exec) and who is there."""
+    """One accepted connection: its descriptor (blocking, close-on-exec) and who is there.
+
+    `peer` is for people. `address` is the client's IP address, or the path of our UNIX socket;
+    `uid` is the user at the other end of a UNIX socket.
+    """
 
     fd: int
     peer: str
+    address: str = ""
+    uid: int | None = None
+
+
+class SocketName(NamedTuple):
+    """One end of a connection: an IP address with its port, or a path; both empty if unknown."""
+
+    address: str
+    port: int | None = None
 
 
 class ListenError(Exception):
@@ -164,8 +179,13 @@ class System(Protocol):
 
     # --- listeners
 
-    def listen(self, address: Address) -> int:
-        """Open a non-blocking listening stream socket; a stale UNIX socket is replaced.
+    def listen(self, address: Address, backlog: int = 4096, *, blocking: bool = False) -> int:
+        """Open a socket that listens, or takes datagrams. A stale UNIX socket is replaced.
+
+        Args:
+            address: where.
+            backlog: how many may wait.
+            blocking: as programs expect it, to which it is going to be handed over.
 
         Raises:
             ListenError: with the stage, the error and a message for people.
@@ -180,6 +200,22 @@ class System(Protocol):
         Raises:
             OSError: EMFILE, ENFILE and the like; the caller pauses.
         """
+
+    def farewell(self, fd: int, message: bytes) -> bool:
+        """Say something to a client and that this is all; whether it is still to be waited for.
+
+        Never blocks: what the client does not take at once is lost. Then its own end comes, and
+        `read` gives it; to close the descriptor sooner could destroy what was said.
+        """
+
+    def peek(self, fd: int, most: int) -> bytes | None:
+        """Look at what a connection has for us, and leave it: as `read` otherwise."""
+
+    def consume(self, fd: int, count: int) -> bytes:
+        """Take *count* bytes that were seen by `peek`."""
+
+    def names(self, fd: int) -> tuple[SocketName, SocketName]:
+        """Return where a connection is at our end, and at the other."""
 
     # --- slow things
 

@@ -50,7 +50,7 @@ def prepare_process() -> ProcessSetup:
     """Make this process fit to supervise. Called once, by the main thread, before trio runs.
 
     Orphaned descendants become our children; no child inherits an ignored signal, a blocked one,
-    or a descriptor; the numbers up to 9 stay free for what single children get; we may open as many
+    or a descriptor; the lowest numbers stay free for what single children get; we may open as many
     files as the system lets us.
     """
     notes: list[str] = []

@@ -37,6 +37,13 @@ class Program(Struct, frozen=True, kw_only=True):
     identity: Identity | None
     traits: Traits = Traits()
     bounds: Bounds = Bounds()
+    own_pid: str | None = None
+    """The name of a variable that tells it its own PID."""
+
+    @property
+    def held(self) -> bool:
+        """Whether something is done to the child while it is held back before its program."""
+        return bool(self.bounds) or self.own_pid is not None
 
     @property
     def switches(self) -> bool:
@@ -55,7 +62,7 @@ class Program(Struct, frozen=True, kw_only=True):
 class Streams(NamedTuple):
     """The descriptors that become 0, 1 and 2; -1 leaves the daemon's own.
 
-    `extra` are pairs of a number from 3 to 9 and the descriptor that becomes it.
+    `extra` are pairs of a number from 3 on and the descriptor that becomes it.
     """
 
     stdin: int

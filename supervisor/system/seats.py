@@ -1,4 +1,4 @@
-"""Give a child a descriptor under a number that it expects, 3 to 9.
+"""Give a child a descriptor under a number that it expects, from 3 on.
 
 A forked child has our descriptors under our numbers. So a descriptor that is meant to be its
 number 3 has to be ours for the moment of the fork. These low numbers are kept free for that:
@@ -12,11 +12,11 @@ import fcntl
 import os
 from collections.abc import Iterator
 
-FIRST, LAST = 3, 9
+FIRST, LAST = 3, 34
 
 
 def reserve() -> None:
-    """Put /dev/null on every number from 3 to 9 that is free, for good; children do not get it.
+    """Put /dev/null on every free number from 3 to `LAST`, for good; children do not get it.
 
     Raises:
         OSError: there are no descriptors left.
@@ -38,7 +38,7 @@ def taken(extra: tuple[tuple[int, int], ...]) -> Iterator[None]:
     """Have the descriptors of *extra* under their numbers, to be inherited, for a while.
 
     Args:
-        extra: pairs of a number from 3 to 9 and a descriptor above 9.
+        extra: pairs of a number from 3 to `LAST` and a descriptor above.
 
     Raises:
         OSError: there are no descriptors left.

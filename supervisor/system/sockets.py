@@ -8,14 +8,23 @@ import socket
 import stat
 import struct
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, TypeGuard
 
 from supervisor.model.component import Address, InetAddress, UnixAddress
 from supervisor.model.errors import AlreadyRunning, CannotListen
 from supervisor.system.port import Connection, ListenError
 from supervisor.system.users import NoIdentity, find_group, find_user
 
-_BACKLOG = 4096
+BACKLOG = 4096
+"""Connections that may wait, where nothing is said; the system may allow fewer."""
+
+KINDS = {
+    "stream": socket.SOCK_STREAM,
+    "dgram": socket.SOCK_DGRAM,
+    "seqpacket": socket.SOCK_SEQPACKET,
+}
+"""The types of sockets by their names in the configuration."""
+
 LONGEST_PATH = 107
 """Bytes of sun_path without the zero at its end, unix(7)."""
 
@@ -48,16 +57,17 @@ class Listeners:
         self._sockets: dict[int, socket.socket] = {}
         self._places: dict[int, _Place] = {}
 
-    def listen(self, address: Address) -> int:
+    def listen(self, address: Address, backlog: int = BACKLOG, *, blocking: bool = False) -> int:
         """Open a listener; see `supervisor.system.port.System.listen`.
 
         Raises:
             ListenError: with the stage, the error and a message.
         """
-        opened = open_listener(address)
+        opened = open_listener(address, backlog=backlog)
+        opened.setblocking(blocking)
         fd = opened.fileno()
         self._sockets[fd] = opened
-        if isinstance(address, UnixAddress) and (place := _place(address.path)):
+        if is_file(address) and (place := _place(address.path)):
             self._places[fd] = place
         return fd
 
@@ -67,7 +77,7 @@ class Listeners:
         opened = self._sockets.pop(fd, None)
         if opened is not None:
             opened.close()
-        if isinstance(address, UnixAddress) and place is not None:
+        if is_file(address) and place is not None:
             remove_socket(address.path, place)
 
     def accept(self, fd: int) -> Connection | None:
@@ -85,8 +95,9 @@ class Listeners:
                 return None
             raise
         # accept4 does not pass O_NONBLOCK on: it is blocking, as programs expect their stdin.
-        peer = _peer(accepted, name)
-        return Connection(accepted.detach(), peer)
+        connection = _connection(accepted, name)
+        accepted.detach()
+        return connection
 
     def dispose(self) -> None:
         """Close all of them and leave their paths."""
@@ -129,7 +140,7 @@ def open_control(address: Address, *, default_mode: int = 0o600) -> socket.socke
 
 def closing(control: socket.socket, address: Address) -> Callable[[], None]:
     """Return what closes *control*, just opened, and removes its path if that is still ours."""
-    place = _place(address.path) if isinstance(address, UnixAddress) else None
+    place = _place(address.path) if is_file(address) else None
 
     def close() -> None:
         control.close()
@@ -160,38 +171,68 @@ def make_directory(path: str) -> bool:
     return True
 
 
-def open_listener(address: Address, *, default_mode: int | None = None) -> socket.socket:
-    """Return a non-blocking, close-on-exec listening socket.
+def is_file(address: Address) -> TypeGuard[UnixAddress]:
+    """Return whether the socket at *address* is a file."""
+    return isinstance(address, UnixAddress) and not address.abstract
+
+
+def open_listener(
+    address: Address, *, default_mode: int | None = None, backlog: int = BACKLOG
+) -> socket.socket:
+    """Return a non-blocking, close-on-exec socket that listens or takes datagrams.
 
     Raises:
         ListenError: with the stage, the error and a message.
     """
     if isinstance(address, InetAddress):
-        return _open_inet(address)
-    return _open_unix(address, default_mode)
+        return _open_inet(address, backlog)
+    if address.abstract:
+        return _open_abstract(address, backlog)
+    return _open_unix(address, default_mode, backlog)
 
 
-def _open_inet(address: InetAddress) -> socket.socket:
+def _listen(opened: socket.socket, backlog: int) -> None:
+    if opened.type != socket.SOCK_DGRAM:
+        opened.listen(backlog)
+
+
+def _open_abstract(address: UnixAddress, backlog: int) -> socket.socket:
+    stage, opened = "socket", None
+    try:
+        opened = socket.socket(socket.AF_UNIX, KINDS[address.kind])
+        opened.setblocking(False)
+        stage = "bind"
+        opened.bind(b"\0" + os.fsencode(address.path[1:]))
+        stage = "listen"
+        _listen(opened, backlog)
+    except (OSError, ValueError) as error:
+        raise _failed(opened, stage, address, error) from None
+    return opened
+
+
+def _open_inet(address: InetAddress, backlog: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     stage, opened = "socket", None
     try:
-        opened = socket.socket(family, socket.SOCK_STREAM)
+        opened = socket.socket(family, KINDS[address.kind])
         opened.setblocking(False)
-        # After a restart the connections of our predecessor must not keep us from the port.
-        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if address.protocol == "tcp":
+            # After a restart the connections of our predecessor must not keep us from the port.
+            # For datagrams this would let several have the same one.
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
             # Else [::] would take the port of 0.0.0.0 too, and two components would clash.
             opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         stage = "bind"
         opened.bind((address.host, address.port))
         stage = "listen"
-        opened.listen(_BACKLOG)
+        _listen(opened, backlog)
     except (OSError, OverflowError) as error:
         raise _failed(opened, stage, address, error) from None
     return opened
 
 
-def _open_unix(address: UnixAddress, default_mode: int | None) -> socket.socket:
+def _open_unix(address: UnixAddress, default_mode: int | None, backlog: int) -> socket.socket:
     path, mode = address.path, default_mode if address.mode is None else address.mode
     stage, opened, place = "bind", None, None
     try:
@@ -200,7 +241,7 @@ def _open_unix(address: UnixAddress, default_mode: int | None) -> socket.socket:
             raise OSError(errno.ENAMETOOLONG, f"a socket's path has {LONGEST_PATH} bytes at most")
         _remove_stale(path)
         stage = "socket"
-        opened = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        opened = socket.socket(socket.AF_UNIX, KINDS[address.kind])
         opened.setblocking(False)
         if mode is not None:
             # The file gets the mode of the descriptor, less our umask: it is never wider than
@@ -216,7 +257,7 @@ def _open_unix(address: UnixAddress, default_mode: int | None) -> socket.socket:
             stage = "chmod"
             os.chmod(path, mode)
         stage = "listen"
-        opened.listen(_BACKLOG)
+        _listen(opened, backlog)
     except NoIdentity as error:
         reason = error.message.partition(": ")
         raise _failed(opened, "user", address, OSError(error.number, "".join(reason))) from None
@@ -260,7 +301,12 @@ def _remove_stale(path: str) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.setblocking(False)
         try:
-            probe.connect(path)
+            try:
+                probe.connect(path)
+            except OSError as error:
+                if error.errno != errno.EPROTOTYPE:
+                    raise
+                _probe_other_kinds(path)
         except ConnectionRefusedError:
             remove_socket(path, _Place(status.st_dev, status.st_ino))
             return
@@ -271,6 +317,25 @@ def _remove_stale(path: str) -> None:
         except OSError as error:
             raise OSError(errno.EADDRINUSE, f"cannot tell whether it is in use: {error}") from None
     raise OSError(errno.EADDRINUSE, "is in use by another process")
+
+
+def _probe_other_kinds(path: str) -> None:
+    """Connect to a socket that is none for streams.
+
+    Raises:
+        OSError: as connect(2) gives it; EPROTOTYPE if it is of no kind that we know.
+    """
+    for kind in (socket.SOCK_DGRAM, socket.SOCK_SEQPACKET):
+        with socket.socket(socket.AF_UNIX, kind) as probe:
+            probe.setblocking(False)
+            try:
+                probe.connect(path)
+            except OSError as error:
+                if error.errno == errno.EPROTOTYPE:
+                    continue
+                raise
+            return
+    raise OSError(errno.EPROTOTYPE, os.strerror(errno.EPROTOTYPE))
 
 
 def remove_socket(path: str, place: tuple[int, int]) -> None:
@@ -290,14 +355,26 @@ def _place(path: str) -> _Place | None:
     return _Place(status.st_dev, status.st_ino)
 
 
-def _peer(accepted: socket.socket, name: object) -> str:
+def _connection(accepted: socket.socket, name: object) -> Connection:
+    fd = accepted.fileno()
     if accepted.family == socket.AF_UNIX:
         try:
             pid, uid, _ = peer_credentials(accepted)
         except OSError:
-            return ""
-        return f"uid={uid} pid={pid}"
+            return Connection(fd, "", _text_of(accepted.getsockname()))
+        return Connection(fd, f"uid={uid} pid={pid}", _text_of(accepted.getsockname()), uid)
     if isinstance(name, tuple) and len(name) >= 2:
-        host = f"[{name[0]}]" if ":" in str(name[0]) else name[0]
-        return f"{host}:{name[1]}"
-    return ""
+        return Connection(fd, host_and_port(name), str(name[0]))
+    return Connection(fd, "")
+
+
+def host_and_port(name: tuple[object, ...]) -> str:
+    """Return the name of an IP socket as people write it."""
+    host = f"[{name[0]}]" if ":" in str(name[0]) else name[0]
+    return f"{host}:{name[1]}"
+
+
+def _text_of(path: str | bytes) -> str:
+    """Return the path of a UNIX socket; of an abstract one with `@`."""
+    text = os.fsdecode(path)
+    return f"@{text[1:]}" if text.startswith("\0") else text

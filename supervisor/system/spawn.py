@@ -19,6 +19,7 @@ from msgspec import structs
 from supervisor.system import limits, seats
 from supervisor.system.gate import Gate
 from supervisor.system.limits import BoundRefused
+from supervisor.system.ownpid import handed_down
 from supervisor.system.process_setup import close_others_on_exec
 from supervisor.system.program import CannotSpawn, Program, Streams, close_streams, duplicate
 from supervisor.system.traits import TraitRefused, Traits, can_become, run_with
@@ -115,8 +116,8 @@ def start(
         if streams.extra:
             # None of what we use here may sit on a number that another descriptor takes.
             streams = copies = duplicate(streams)
-        if program.bounds:
-            return _start_bounded(program, streams, nofile=nofile, sealed=sealed)
+        if program.held:
+            return _start_held(program, streams, nofile=nofile, sealed=sealed)
         return _start(program, streams, vfork=vfork, nofile=nofile, sealed=sealed)
     except OSError as error:
         raise CannotSpawn("fork", error.errno or 0, f"fork: {error.strerror}") from None
@@ -127,10 +128,10 @@ def start(
             close_streams(copies)
 
 
-def _start_bounded(
+def _start_held(
     program: Program, streams: Streams, *, nofile: tuple[int, int] | None, sealed: bool
 ) -> tuple[int, Verdict]:
-    """Start a child whose limits are set before its program executes, or not at all."""
+    """Start a child to which something is done before its program executes, or not at all."""
     # Its way to the gate is a descriptor of ours, which it must neither close nor hand on.
     sealed = sealed or close_others_on_exec()
     traits, bounds = program.traits, program.bounds
@@ -138,15 +139,23 @@ def _start_bounded(
         traits = structs.replace(traits, become=program.identity)
         program = structs.replace(program, identity=None)
     program = structs.replace(program, traits=Traits())
+    stage = "limits" if bounds else "listen-fds"
     try:
         gate = Gate()
     except OSError as error:
         reason = f"cannot hold a child back on this system: {error.strerror}"
-        raise CannotSpawn("limits", error.errno or 0, f"limits: {reason}") from None
+        raise CannotSpawn(stage, error.errno or 0, f"{stage}: {reason}") from None
 
     def fork() -> tuple[int, Verdict, BoundRefused | None]:
         begun = structs.replace(program, candidates=(gate.path, *program.candidates))
-        pid, verdict = _start(begun, streams, vfork=False, nofile=nofile, sealed=sealed)
+        with handed_down(begun.env, begun.own_pid) as slot:
+            pid, verdict = _start(begun, streams, vfork=False, nofile=nofile, sealed=sealed)
+        if slot is not None:
+            try:
+                slot.fill(pid)
+            except OSError as error:
+                what = f"{stage}: cannot tell the program its PID: {error.strerror}"
+                return pid, verdict, BoundRefused(stage, error.errno or 0, what)
         try:
             limits.set_limits(pid, bounds.limits)
         except BoundRefused as refusal:
@@ -164,7 +173,7 @@ def _start_bounded(
         if heard is True and refusal is None:
             # The limits are in force, but they came too late.
             reason = "this system did not hold the child back"
-            refusal = BoundRefused("limits", errno.ENOTSUP, f"limits: {reason}")
+            refusal = BoundRefused(stage, errno.ENOTSUP, f"{stage}: {reason}")
         if refusal is not None and not isinstance(heard, Failure):
             os.kill(pid, signal.SIGKILL)  # Nobody but us reaps it, and not now.
             os.close(verdict.fd)
@@ -195,7 +204,9 @@ def _start(
     arguments: list[Any] = [program.argv, program.candidates, not sealed]
     verdicts, say = _verdict_pipe(above_seats=bool(streams.extra))
     numbers = [number for number, _ in streams.extra]
-    arguments += [() if sealed else tuple(sorted((*numbers, say))), program.cwd, program.env]
+    # Without an environment of its own the child takes that of the C library.
+    env = None if program.own_pid is not None else program.env
+    arguments += [() if sealed else tuple(sorted((*numbers, say))), program.cwd, env]
     arguments += [streams.stdin, -1, -1, streams.stdout, -1, streams.stderr, verdicts, say]
     arguments += [True, True, -1]  # Signals as they were for Python, an own session.
     arguments += [None if identity is None else identity.gid]

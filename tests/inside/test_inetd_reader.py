@@ -131,17 +131,28 @@ def test_words_in_quotes_are_one_argument() -> None:
     assert component.argv == ("p", "a b", "c d", "#e")
 
 
-def test_what_comes_later_is_refused_by_its_name_and_line() -> None:
+def test_a_file_of_inetd_becomes_components() -> None:
     text = (
         "# wait and datagrams\n"
-        "7 dgram udp wait root /bin/prog\n"
+        "9 dgram udp wait root /bin/prog\n"
         "8 stream tcp nowait.40 root /bin/prog\n"
-        "9 stream tcp nowait root internal\n"
+        "echo stream tcp nowait root internal\n"
+        "echo dgram udp wait root internal\n"
+        "tcpmux stream tcp nowait root internal\n"
         "tcpmux/+date stream tcp nowait root /bin/prog\n"
     )
-    found = refused(text)
-    keys = {line: [m for at, m in found if at == line] for line in (2, 3, 4, 5)}
-    assert all(any("not supported yet" in message for message in keys[line]) for line in keys)
+    nine, eight, tcp, udp, mux, date = plan(text).components
+    assert (nine.sockets[0].url, nine.wait) == ("inet+udp://0.0.0.0:9", True)
+    assert nine.max_rate == 256
+    assert (eight.wait, eight.max_rate) == (False, 40)
+    assert [(each.internal, each.service, each.sockets[0].kind) for each in (tcp, udp)] == [
+        (True, "echo", "stream"),
+        (True, "echo", "dgram"),
+    ]
+    assert (mux.internal, mux.service) == (True, "tcpmux")
+    assert (date.tcpmux_master, date.service, date.tcpmux_plus) == ("tcpmux", "date", True)
+    assert date.sockets == ()
+    assert date.prerequisites == ("tcpmux",)
 
 
 def test_a_tcpmux_service_is_given_to_its_master() -> None:

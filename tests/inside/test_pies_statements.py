@@ -417,7 +417,7 @@ def test_a_file_becomes_a_plan() -> None:
 
 def test_what_is_for_later_is_refused_as_such() -> None:
     with pytest.raises(ConfigRejected) as caught:
-        plan_of("component a {\n command /bin/prog;\n max-rate 5;\n}")
+        plan_of("component a {\n command /bin/prog;\n runlevels 35;\n}")
     (problem,) = caught.value.problems
     assert problem.line == 3
     assert "not supported yet" in problem.message

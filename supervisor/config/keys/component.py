@@ -138,7 +138,7 @@ NULLINPUT = Key(
     kind=Boolean(),
     default=False,
     shown="`false`",
-    modes=frozenset(Mode) - {Mode.INETD},
+    modes=frozenset(Mode) - {Mode.INETD, Mode.ACCEPT},
     meaning="its standard input is `/dev/null`",
 )
 DESCRIPTION = Key(
@@ -284,14 +284,14 @@ RMFILE = Key(
 READY = Key(
     name="ready",
     kind=ReadyCheck(),
-    modes=frozenset(Mode) - {Mode.INETD},
+    modes=frozenset(Mode) - {Mode.INETD, Mode.PASS_FD},
     shown="it runs",
     meaning="what must be the case before it is up, and what needs it is started",
 )
 HEALTH = Key(
     name="health",
     kind=HEALTH_CHECK,
-    modes=frozenset({Mode.RESPAWN}),
+    modes=frozenset({Mode.RESPAWN, Mode.ACCEPT, Mode.PASS_FD}),
     shown="none",
     meaning="asked again and again once it is up; one that fails too often is restarted",
 )

@@ -1,0 +1,71 @@
+"""What piesd itself does with an accepted connection, which is a bare descriptor to it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+from collections.abc import Iterator
+
+from supervisor.system.port import SocketName
+
+
+@contextlib.contextmanager
+def as_socket(fd: int) -> Iterator[socket.socket]:
+    """Use a descriptor as a socket for a while, and leave it open."""
+    borrowed = socket.socket(fileno=fd)
+    try:
+        yield borrowed
+    finally:
+        borrowed.detach()
+
+
+def farewell(fd: int, message: bytes) -> bool:
+    """Say *message* and that this is all; see `supervisor.system.port.System.farewell`."""
+    with as_socket(fd) as connection:
+        connection.setblocking(False)
+        try:
+            if message:
+                connection.send(message, socket.MSG_NOSIGNAL)
+            connection.shutdown(socket.SHUT_WR)
+        except OSError:
+            return False  # It is gone, or has stopped listening to us.
+        return bool(message)
+
+
+def peek(fd: int, most: int) -> bytes | None:
+    """Look at what a connection has for us: None when that is nothing yet, `b""` at its end."""
+    with as_socket(fd) as connection:
+        try:
+            return connection.recv(most, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return None
+        except ConnectionResetError:
+            return b""
+
+
+def consume(fd: int, count: int) -> bytes:
+    """Take *count* bytes that are there."""
+    with as_socket(fd) as connection:
+        return connection.recv(count, socket.MSG_DONTWAIT) if count else b""
+
+
+def names(fd: int) -> tuple[SocketName, SocketName]:
+    """Return where a connection is at our end, and at the other."""
+    with as_socket(fd) as connection:
+        ends = []
+        for ask in (connection.getsockname, connection.getpeername):
+            try:
+                ends.append(_name(ask()))
+            except OSError:
+                ends.append(SocketName(""))
+        return ends[0], ends[1]
+
+
+def _name(name: object) -> SocketName:
+    if isinstance(name, tuple):
+        return SocketName(str(name[0]), int(name[1]))
+    if isinstance(name, str | bytes):
+        text = os.fsdecode(name)
+        return SocketName(f"@{text[1:]}" if text.startswith("\0") else text)
+    return SocketName("")
