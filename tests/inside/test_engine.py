@@ -143,6 +143,13 @@ def test_a_startup_component_behind_a_failed_one_does_not_hold_up_the_rest_for_e
     assert why(sim, "s2") == "prerequisite: prerequisite s1 has failed: it exited with 3"
 
 
+@pytest.mark.parametrize(("end", "level"), [(DONE, "info"), (FAILED, "error")])
+def test_an_end_with_another_code_than_0_is_told_as_an_error(end: Exit, level: str) -> None:
+    sim = running(component("web"))
+    sim.exit(sim.child("web"), end)
+    assert [note.level for note in sim.notes if note.kind == "exited"] == [level]
+
+
 def test_a_once_component_lets_its_dependents_start_when_it_has_succeeded() -> None:
     sim = running(
         component("migrate", mode=Mode.ONCE), *(component(f"w{n}", "migrate") for n in range(10))
