@@ -117,6 +117,17 @@ async def test_alive_is_up_down_or_down_for_so_many_seconds(autojump_clock: Cloc
                 alive("db", STRANGER)
 
 
+@pytest.mark.parametrize("mode", [Mode.ONCE, Mode.STARTUP])
+async def test_what_has_finished_is_not_alive(mode: Mode, autojump_clock: Clock) -> None:
+    with trio.fail_after(60):
+        async with desk([Component(tag="made", argv=("make",), mode=mode)]) as asked:
+            assert asked.control.alive("made", GUEST).up
+            asked.home.system.exit("made", 0)
+            await asked.home.rest()
+            alive = asked.control.alive("made", GUEST)
+            assert (alive.up, alive.retry_after) == (False, None)
+
+
 async def test_a_template_is_alive_when_all_its_instances_are(autojump_clock: Clock) -> None:
     with trio.fail_after(60):
         async with desk([ONE, TWO]) as asked:

@@ -85,6 +85,13 @@ def test_a_check_ends_with_78_if_there_is_a_problem(run: Run, config: str) -> No
     assert "did you mean 'component'?" in err
 
 
+@pytest.mark.parametrize("syntax", ["inittab", "meta1"])
+def test_a_syntax_for_later_is_refused(run: Run, config: str, syntax: str) -> None:
+    code, _, err = run("-t", f"--syntax={syntax}", "-c", config)
+    assert code == 78
+    assert f"the {syntax} syntax is not supported yet" in err
+
+
 def test_a_configuration_is_shown_from_its_sides(run: Run, config: str) -> None:
     shown = {
         option: run(option, "-c", config)[1]
