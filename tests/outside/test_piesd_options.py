@@ -13,8 +13,11 @@ import pytest
 
 from piesd_process import PATIENCE, Piesd, piesd
 from supervisor.cli.codes import Code
+from supervisor.cli.piesd import parse
 from supervisor.config.pies import words
 from supervisor.daemon import main
+from supervisor.model.settings import SourceFile
+from supervisor.tasks import named_files
 
 CONFIG = """
 component db { command "/bin/sleep 1000000"; }
@@ -63,6 +66,11 @@ def test_the_preprocessed_file_is_printed(run: Run, config: str) -> None:
     assert code == 0
     assert "component data {" in out
     assert "prerequisites data;" in out
+
+
+def test_without_a_file_inetd_stands_for_its_usual_one() -> None:
+    assert named_files(parse(["--inetd"], {})) == (SourceFile("/etc/inetd.conf", "inetd"),)
+    assert named_files(parse(["-i", "-c", "x"], {})) == (SourceFile("x", ""),)
 
 
 def test_the_help_names_preprocessor_and_include_path(run: Run) -> None:
