@@ -198,6 +198,14 @@ def test_what_was_started_too_often_says_until_when_it_sleeps() -> None:
     assert sim.settle().phase("web") is Phase.RUNNING
 
 
+def test_what_was_killed_too_often_says_so() -> None:
+    sim = running(component("web", respawn=Respawn(max=2, window=60, sleep=30)))
+    for _ in range(2):
+        sim.exit(sim.child("web"), Exit(signal=11, message="killed by SIGSEGV"))
+        sim.settle()
+    assert why(sim, "web").endswith("were too many; it last was killed by SIGSEGV")
+
+
 def test_after_an_outage_of_a_day_it_is_up_again_within_one_sleep() -> None:
     sim = running(component("web"))
     outage_ends = sim.now + 86_400
