@@ -17,6 +17,7 @@ import trio
 
 from supervisor import __version__
 from supervisor.cli.piesd import Options, parse
+from supervisor.config.settings import runtime_directory
 from supervisor.control.about import About, Hooks
 from supervisor.control.control import Control
 from supervisor.control.identity import Caller, Identities
@@ -43,7 +44,7 @@ from supervisor.system.locks import InstanceLock, PidFile
 from supervisor.system.notify import Notifier
 from supervisor.system.privileges import CannotBecome, become
 from supervisor.system.process_setup import ProcessSetup, prepare_process, restore_nofile
-from supervisor.system.sockets import closing, make_directory, open_control
+from supervisor.system.sockets import closing, is_for_one, make_directory, open_control
 from supervisor.tasks import OTHER_TASKS, named_files, read_plan, refuse, show_plan
 
 log = logging.getLogger("supervisor")
@@ -66,6 +67,24 @@ STARTS_FIRST = 2.0
 STATUS_EVERY = 1.0
 """Seconds between two lines of status for the service manager."""
 
+API = "supervisor.api.serve"
+
+LOADED_LATE = (
+    API,
+    "supervisor.config.inetd",
+    "supervisor.config.passwords",
+    "supervisor.config.pies.reader",
+    "supervisor.runtime.httpcheck",
+    "supervisor.runtime.smtp",
+    "argon2",
+    "email.message",
+    "email.policy",
+    "email.utils",
+    "encodings.idna",
+    "ssl",
+)
+"""Modules that are loaded when they are needed. A user that piesd becomes may not read them."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Do what the command line of piesd says, and return its exit code."""
@@ -87,7 +106,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"piesd: {_reason(error)}", file=sys.stderr)
         return EX_UNAVAILABLE
     if daemon.again:
-        _execute_again(original_environment, daemon.setup)
+        return _execute_again(original_environment, daemon.setup)
     return code
 
 
@@ -97,14 +116,18 @@ def _reason(error: SupervisorError | OSError) -> str:
     return str(error)
 
 
-def _execute_again(environment: dict[str, str], setup: ProcessSetup) -> None:
-    """Replace this process by a new piesd: the same PID, the same arguments."""
+def _execute_again(environment: dict[str, str], setup: ProcessSetup) -> int:
+    """Replace this process by a new piesd: the same PID, the same arguments.
+
+    Returns the exit code if that cannot be done.
+    """
     restore_nofile(setup)
     words = [word for word in sys.orig_argv if word != "--daemon"]
     try:
         os.execve(sys.executable, words, environment)
     except OSError as error:
         print(f"piesd: cannot execute {sys.executable} again: {error.strerror}", file=sys.stderr)
+    return EX_UNAVAILABLE
 
 
 async def guarded(name: str, job: Callable[[], Awaitable[None]]) -> None:
@@ -169,6 +192,7 @@ class Daemon:
         self.sockets: list[socket.socket] = []
         for address in self.plan.control.sockets:
             self.sockets.append(self._open(address))
+        self._write_pid_file()  # As who we were: it is mostly where only root may write.
         self._become(new)
         self.system = LinuxSystem(instance=settings.instance, setup=self.setup)
         self._stack.callback(self.system.dispose)
@@ -182,9 +206,13 @@ class Daemon:
         settings = self.plan.daemon
         if settings.user is None and not settings.group:
             return
-        owned = [*new]
-        if make_directory(settings.state_directory):
-            owned.append(settings.state_directory)
+        for name in LOADED_LATE:
+            importlib.import_module(name)
+        owned = [*new, *filter(make_directory, (settings.state_directory, settings.log_directory))]
+        runtime = settings.runtime_directory
+        usual = runtime == runtime_directory(os.environ, self.euid)
+        if usual and runtime not in new and is_for_one(runtime, settings.instance):
+            owned.append(runtime)
         owned += [
             address.path
             for address in self.plan.control.sockets
@@ -197,11 +225,21 @@ class Daemon:
             self.setup.environ,
             taking=owned,
         )
-        if not os.access(settings.runtime_directory, os.W_OK | os.X_OK):
+        if not os.access(runtime, os.W_OK | os.X_OK):
             raise CannotBecome(
-                f"cannot run piesd as {settings.user!r}: "
-                f"it may not write to {settings.runtime_directory}"
+                f"cannot run piesd as {settings.user!r}: it may not write to {runtime}; chown that "
+                "directory, or name another one as 'runtime-directory' in [daemon]"
             )
+
+    def _write_pid_file(self) -> None:
+        if self.pid_file is None:
+            return
+        try:
+            self.pid_file.write()
+        except OSError as error:
+            log.error("cannot write the pid file %s: %s", self.pid_file.path, error.strerror)
+        else:
+            self._stack.callback(self.pid_file.remove)
 
     def _open(self, address: InetAddress | UnixAddress) -> socket.socket:
         control = open_control(address)
@@ -251,16 +289,15 @@ class Daemon:
             )
             runner.post(Boot(now))
             await nursery.start(self._serve, control)
-            with self._pid_file():
-                self._announce()
-                nursery.start_soon(guarded, "the watchdog", partial(self._watchdog, runner))
-                nursery.start_soon(guarded, "the status", partial(self._tell_status, runner))
-                await runner.ended.wait()
-                log.info("everything is down; ending with code %d", runner.code)
-                control.close()
-                await outbox.aclose(OUTPUT_GRACE)
-                await outputs.aclose(OUTPUT_GRACE)
-                self._own_log.write = self._own_log.direct
+            self._announce()
+            nursery.start_soon(guarded, "the watchdog", partial(self._watchdog, runner))
+            nursery.start_soon(guarded, "the status", partial(self._tell_status, runner))
+            await runner.ended.wait()
+            log.info("everything is down; ending with code %d", runner.code)
+            control.close()
+            await outbox.aclose(OUTPUT_GRACE)
+            await outputs.aclose(OUTPUT_GRACE)
+            self._own_log.write = self._own_log.direct
             # From here on only a thread that hangs in the kernel can keep us.
             self._call_off = exit_anyway(EXIT_GRACE, runner.code, self._stack.close)
             nursery.cancel_scope.cancel()
@@ -328,9 +365,9 @@ class Daemon:
         """
         with trio.move_on_after(STARTS_FIRST):
             await self.runner.handled()  # Python code in two threads only takes turns.
-        module = await self.system.blocking(importlib.import_module, "supervisor.api.serve")
         ready = False
         try:
+            module = await self.system.blocking(importlib.import_module, API)
             async with trio.open_nursery() as nursery:
                 await nursery.start(module.serve, control, self.sockets)
                 ready = True
@@ -388,18 +425,6 @@ class Daemon:
         self.notifier.ready(f"supervising {count} {noun}")
         if self._detached is not None:
             self._detached.ready()
-
-    def _pid_file(self) -> ExitStack:
-        stack = ExitStack()
-        if self.pid_file is None:
-            return stack
-        try:
-            self.pid_file.write()
-        except OSError as error:
-            log.error("cannot write the pid file %s: %s", self.pid_file.path, error.strerror)
-        else:
-            stack.callback(self.pid_file.remove)
-        return stack
 
     def _log_notes(self, _revision: int, _changed: frozenset[Key], notes: Sequence[Note]) -> None:
         for note in notes:

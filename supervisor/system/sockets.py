@@ -160,6 +160,11 @@ def make_directory(path: str) -> bool:
     return True
 
 
+def is_for_one(directory: str, instance: str) -> bool:
+    """Tell whether there is nothing in *directory* but what piesd makes for *instance*."""
+    return all(name.startswith(f"{instance}.") for name in os.listdir(directory))
+
+
 def open_listener(address: Address, *, default_mode: int | None = None) -> socket.socket:
     """Return a non-blocking, close-on-exec listening socket.
 
