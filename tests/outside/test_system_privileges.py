@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from piesd_process import Piesd, piesd
 from supervisor.model.errors import AlreadyRunning
 from supervisor.system import locks, privileges
 from supervisor.system.locks import PidFile
 from supervisor.system.privileges import CannotBecome, become
 from supervisor.system.users import Identity
-from tests.piesd_process import Piesd, piesd
 
 ROOT = str(Path(__file__).parent.parent.parent)
 
