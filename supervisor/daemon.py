@@ -235,6 +235,7 @@ class Daemon:
         if self.pid_file is None:
             return
         try:
+            make_directory(os.path.dirname(self.pid_file.path))
             self.pid_file.write()
         except OSError as error:
             log.error("cannot write the pid file %s: %s", self.pid_file.path, error.strerror)

@@ -134,8 +134,10 @@ class PidFile:
 
     def _replace(self) -> None:
         temporary = f"{self.path}.{os.getpid()}.tmp"
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
-        fd = os.open(temporary, flags, 0o644)
+        # Nothing that somebody else has put there, a link to a file of ours say, is written to.
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
         try:
             try:
                 os.write(fd, b"%d\n" % os.getpid())

@@ -231,10 +231,10 @@ def test_after_a_kill_a_new_piesd_replaces_the_stale_socket(tmp_path: Path) -> N
 
 
 def test_the_pid_file_is_written_and_removed(tmp_path: Path) -> None:
-    config = f'[daemon]\npidfile = "{tmp_path}/pid"\n{SLEEPER}'
-    with piesd(tmp_path, config) as daemon:
-        assert (tmp_path / "pid").read_text() == f"{daemon.pid}\n"
-    assert not (tmp_path / "pid").exists()
+    file = tmp_path / "made" / "pid"
+    with piesd(tmp_path, f'[daemon]\npidfile = "{file}"\n{SLEEPER}') as daemon:
+        assert file.read_text() == f"{daemon.pid}\n"
+    assert not file.exists()
 
 
 def test_reboot_executes_piesd_anew_under_the_same_pid(tmp_path: Path) -> None:

@@ -266,11 +266,13 @@ def test_a_pid_file_is_never_written_through_a_link(tmp_path: Path) -> None:
     PidFile(str(path)).write()
     assert not path.is_symlink()
     assert victim.read_text() == "precious\n"
-    (tmp_path / f"piesd.pid.{os.getpid()}.tmp").symlink_to(victim)
-    path.unlink()
-    with pytest.raises(OSError, match="symbolic links"):
+    for put in ("symlink_to", "hardlink_to"):
+        draft = tmp_path / f"piesd.pid.{os.getpid()}.tmp"
+        getattr(draft, put)(victim)
         PidFile(str(path)).write()
-    assert victim.read_text() == "precious\n"
+        assert not draft.exists()
+        assert victim.read_text() == "precious\n"
+        assert not path.samefile(victim)
 
 
 def test_a_number_that_was_given_anew_since_is_no_obstacle(tmp_path: Path) -> None:
