@@ -150,9 +150,7 @@ class Configuration:
             for key in world.ordered()
             if key not in world.links and not world.states[key].removed
         ]
-        changes = difference(
-            old, plan.components, lambda tag: tag in world.states and world.states[tag].live
-        )
+        changes = difference(old, plan.components, world.is_live, world.is_put_off)
         notes = [str(warning) for warning in plan.warnings]
         if settings := _changed_settings(self.plan, plan):
             notes.append(

@@ -129,6 +129,14 @@ class World:
         """Return whether *key* is a component, and no connection or command of one."""
         return key not in self.links
 
+    def is_live(self, tag: Tag) -> bool:
+        """Return whether *tag* is known and something of it exists in the operating system."""
+        return tag in self.states and self.states[tag].live
+
+    def is_put_off(self, tag: Tag) -> bool:
+        """Return whether *tag* is known and, though wanted, not tried at present."""
+        return tag in self.states and self.states[tag].put_off
+
     def up(self, tag: Tag) -> bool:
         """Return whether *tag* is what a dependent needs.
 
