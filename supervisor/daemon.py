@@ -44,7 +44,14 @@ from supervisor.system.locks import InstanceLock, PidFile
 from supervisor.system.notify import Notifier
 from supervisor.system.privileges import CannotBecome, become
 from supervisor.system.process_setup import ProcessSetup, prepare_process, restore_nofile
-from supervisor.system.sockets import closing, is_for_one, make_directory, open_control
+from supervisor.system.sockets import (
+    check_directory,
+    closing,
+    is_for_one,
+    make_directory,
+    open_control,
+)
+from supervisor.system.users import NoIdentity, find_user
 from supervisor.tasks import OTHER_TASKS, named_files, read_plan, refuse, show_plan
 
 log = logging.getLogger("supervisor")
@@ -186,6 +193,7 @@ class Daemon:
         if self.pid_file is not None:
             self.pid_file.check(force=self.options.force)
         new = [settings.runtime_directory] if make_directory(settings.runtime_directory) else []
+        check_directory(settings.runtime_directory, self._own_uids())
         lock = InstanceLock(settings.runtime_directory, settings.instance)
         lock.acquire()
         self._stack.callback(lock.release)
@@ -196,6 +204,14 @@ class Daemon:
         self._become(new)
         self.system = LinuxSystem(instance=settings.instance, setup=self.setup)
         self._stack.callback(self.system.dispose)
+
+    def _own_uids(self) -> set[int]:
+        """Return who we are and who we shall be."""
+        user = self.plan.daemon.user
+        try:
+            return {os.geteuid(), *([] if user is None else [find_user(user).pw_uid])}
+        except NoIdentity as error:
+            raise CannotBecome(f"cannot run piesd as asked: {error.message}") from None
 
     def _become(self, new: Sequence[str]) -> None:
         """Be somebody else from here on, if that is asked.

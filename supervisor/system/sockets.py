@@ -7,7 +7,7 @@ import os
 import socket
 import stat
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import NamedTuple
 
 from supervisor.model.component import Address, InetAddress, UnixAddress
@@ -158,6 +158,26 @@ def make_directory(path: str) -> bool:
             raise
         return False
     return True
+
+
+def check_directory(path: str, uids: Collection[int]) -> None:
+    """Refuse a directory in which somebody else could put other sockets in the place of ours.
+
+    Args:
+        uids: who may own it, beside root.
+
+    Raises:
+        OSError: with the reason.
+    """
+    status = os.stat(path)
+    if status.st_uid not in {0, *uids}:
+        reason = f"it belongs to uid {status.st_uid}, who could take our place in it"
+    elif status.st_mode & stat.S_IWOTH and not status.st_mode & stat.S_ISVTX:
+        reason = "everybody may write to it, and could take our place in it"
+    else:
+        return
+    hint = "mend that, or name another one as 'runtime-directory' in [daemon]"
+    raise PermissionError(errno.EPERM, f"{reason}; {hint}", path)
 
 
 def is_for_one(directory: str, instance: str) -> bool:

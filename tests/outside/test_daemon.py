@@ -214,6 +214,33 @@ def test_a_second_piesd_of_the_same_name_is_refused(tmp_path: Path) -> None:
         assert daemon.rows("web")
 
 
+def test_a_directory_in_which_others_could_take_our_place_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run").chmod(0o777)
+    reasons = {"everybody may write to it, and could take our place in it"}
+    if os.geteuid() == 0:
+        reasons.add("it belongs to uid 65534, who could take our place in it")
+    for reason in sorted(reasons):
+        daemon = Piesd(tmp_path, SLEEPER)
+        try:
+            assert daemon.wait_end() == 69
+        finally:
+            daemon.end()
+        hint = "mend that, or name another one as 'runtime-directory' in [daemon]"
+        assert daemon.log.splitlines()[-1] == (
+            f"piesd: cannot start: {tmp_path}/run: {reason}; {hint}"
+        )
+        assert os.listdir(tmp_path / "run") == []
+        (tmp_path / "notify").unlink()
+        if os.geteuid() == 0:
+            os.chown(tmp_path / "run", 65534, -1)
+    (tmp_path / "run").chmod(0o1777)
+    if os.geteuid() == 0:
+        os.chown(tmp_path / "run", 0, -1)
+    with piesd(tmp_path, SLEEPER):
+        pass
+
+
 def test_after_a_kill_a_new_piesd_replaces_the_stale_socket(tmp_path: Path) -> None:
     daemon = Piesd(tmp_path, SLEEPER)
     try:
