@@ -192,18 +192,27 @@ class Daemon:
         self.pid_file = PidFile(settings.pidfile) if settings.pidfile else None
         if self.pid_file is not None:
             self.pid_file.check(force=self.options.force)
-        new = [settings.runtime_directory] if make_directory(settings.runtime_directory) else []
-        check_directory(settings.runtime_directory, self._own_uids())
-        lock = InstanceLock(settings.runtime_directory, settings.instance)
+        runtime = settings.runtime_directory
+        ours = [runtime] if make_directory(runtime) or self._take(runtime) else []
+        check_directory(runtime, self._own_uids())
+        lock = InstanceLock(runtime, settings.instance)
         lock.acquire()
         self._stack.callback(lock.release)
         self.sockets: list[socket.socket] = []
         for address in self.plan.control.sockets:
             self.sockets.append(self._open(address))
         self._write_pid_file()  # As who we were: it is mostly where only root may write.
-        self._become(new)
+        self._become(ours)
         self.system = LinuxSystem(instance=settings.instance, setup=self.setup)
         self._stack.callback(self.system.dispose)
+
+    def _take(self, runtime: str) -> bool:
+        """Make the usual directory root's, if no other instance has anything in it."""
+        usual = runtime == runtime_directory(os.environ, self.euid)
+        taken = self.euid == 0 and usual and is_for_one(runtime, self.plan.daemon.instance)
+        if taken:
+            os.chown(runtime, 0, -1)
+        return taken
 
     def _own_uids(self) -> set[int]:
         """Return who we are and who we shall be."""
@@ -213,22 +222,19 @@ class Daemon:
         except NoIdentity as error:
             raise CannotBecome(f"cannot run piesd as asked: {error.message}") from None
 
-    def _become(self, new: Sequence[str]) -> None:
+    def _become(self, ours: Sequence[str]) -> None:
         """Be somebody else from here on, if that is asked.
 
         Args:
-            new: directories that we have made; they go with us, as our sockets do.
+            ours: directories that nobody else has a part in; they go with us, as our sockets do.
         """
         settings = self.plan.daemon
         if settings.user is None and not settings.group:
             return
         for name in LOADED_LATE:
             importlib.import_module(name)
-        owned = [*new, *filter(make_directory, (settings.state_directory, settings.log_directory))]
+        owned = [*ours, *filter(make_directory, (settings.state_directory, settings.log_directory))]
         runtime = settings.runtime_directory
-        usual = runtime == runtime_directory(os.environ, self.euid)
-        if usual and runtime not in new and is_for_one(runtime, settings.instance):
-            owned.append(runtime)
         owned += [
             address.path
             for address in self.plan.control.sockets

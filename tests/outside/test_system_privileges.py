@@ -178,14 +178,16 @@ def test_a_directory_that_the_user_may_not_write_to_is_named(place: Path) -> Non
 
 @needs_root
 @pytest.mark.root
-@pytest.mark.parametrize("other", [False, True])
+@pytest.mark.parametrize(("other", "again"), [(False, False), (True, False), (False, True)])
 def test_the_usual_directory_goes_to_the_user_unless_another_instance_is_there(
-    place: Path, other: bool
+    place: Path, other: bool, again: bool
 ) -> None:
     shown = subprocess.run(["unshare", "-m", "true"], capture_output=True, check=False)
     if shown.returncode != 0:
         pytest.skip("this root may not have a /run of its own")
     script = 'mount -t tmpfs none /run && mkdir /run/piesd || exit; "$@"; ls -n /run/piesd'
+    if again:
+        script = script.replace("|| exit", "&& chown 1234 /run/piesd || exit")
     if other:
         script = script.replace("|| exit", "&& touch /run/piesd/other.lock || exit")
     config = place / "piesd.toml"
