@@ -75,6 +75,8 @@ def needs_new_child(new: Component, fields: Sequence[str]) -> bool:
     """
     if new.mode is Mode.INETD and "mode" not in fields:
         return "socket" in fields
+    if new.expandenv and "command" in fields:
+        return True  # Its words are made of the text, in which quotation marks count.
     return any(name not in _LIVE_FIELDS | _NEXT_START_FIELDS for name in fields)
 
 

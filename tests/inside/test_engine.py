@@ -538,6 +538,13 @@ def test_the_difference_names_action_keys_and_dependents() -> None:
     assert changes["more"].action == "start"
 
 
+def test_another_text_of_a_command_that_is_expanded_needs_a_new_child() -> None:
+    for expandenv, action in ((True, "restart"), (False, "live")):
+        old = replace(component("web"), command="run '$X'", expandenv=expandenv)
+        (change,) = difference([old], [replace(old, command="run $X")], always, never)
+        assert (change.action, change.keys) == (action, ("command",))
+
+
 def test_what_only_the_next_start_looks_at_needs_no_new_child() -> None:
     old = component("web")
     new = replace(old, remove_file=("/run/web.pid",), start_condition=("true",))
