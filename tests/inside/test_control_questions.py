@@ -57,6 +57,15 @@ async def test_why_says_in_one_sentence_how_it_is(autojump_clock: Clock) -> None
             )
 
 
+async def test_why_tells_of_a_start_condition_that_takes_its_time(autojump_clock: Clock) -> None:
+    slow = Component(tag="web", argv=("web",), enabled=False, start_condition=("test", "-f", "/x"))
+    with trio.fail_after(600):
+        async with desk([slow]) as asked:
+            await asked.order("start", "web", wait=None)
+            answer = await asked.control.why("web", ROOT)
+            assert answer.summary == ("web is starting: its start condition `test -f /x` is asked")
+
+
 async def test_why_shows_every_gate_with_its_answer(autojump_clock: Clock) -> None:
     with trio.fail_after(60):
         async with desk([DB, WEB]) as asked:

@@ -265,8 +265,8 @@ START_CONDITION = Key(
     name="start-condition",
     kind=Words(),
     meaning=(
-        "a command that is run before each start: exit code 0 starts, anything else leaves it "
-        "stopped with the reason"
+        "a command that is run before each start, for a minute at most: exit code 0 starts, "
+        "anything else leaves it stopped with the reason"
     ),
 )
 REMOVE_FILE = Key(
