@@ -55,7 +55,8 @@ class Ending:
         world.enter(Stage.STOPPING)
         # What is going down already has no more time than what begins to now.
         for key, state in list(world.states.items()):
-            if state.phase is Phase.STOPPING and state.deadline is not None:
+            # What was killed already is killed again when its own deadline says so.
+            if state.phase is Phase.STOPPING and state.deadline is not None and not state.kills:
                 latest = core.now + self.patience(key)
                 world.put(key, replace(state, deadline=min(state.deadline, latest)))
 
@@ -127,7 +128,8 @@ class Ending:
         core, world = self._core, self._core.world
         self.hurried = True
         for key, state in list(world.states.items()):
-            if state.phase is Phase.STOPPING and state.deadline is not None:
+            # What was killed already is killed again when its own deadline says so.
+            if state.phase is Phase.STOPPING and state.deadline is not None and not state.kills:
                 world.put(key, replace(state, deadline=core.now))
         world.dirty.update(world.states)
         core.tell_deadlines()

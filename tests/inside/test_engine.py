@@ -338,6 +338,15 @@ def test_what_was_going_down_already_is_killed_within_the_budget_too() -> None:
     assert sim.now - begun <= 5
 
 
+def test_what_is_killed_as_the_budget_ends_is_killed_once() -> None:
+    sim = running(component("web", stop_timeout=5), shutdown_timeout=5)
+    sim.deaf = {"web"}
+    sim.post(Shutdown("me"))
+    while "signal web 9" not in sim.history:
+        sim.wake()
+    assert sim.history.count("signal web 9") == 1
+
+
 def test_what_stands_behind_something_unkillable_is_killed_when_the_budget_is_used_up() -> None:
     sim = running(component("db"), component("web", "db"))
     sim.post(Shutdown("me"))
