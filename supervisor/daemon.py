@@ -16,6 +16,7 @@ from functools import partial
 import trio
 
 from supervisor import __version__
+from supervisor.cli.ending import carried_out
 from supervisor.cli.piesd import Options, parse
 from supervisor.config.settings import runtime_directory
 from supervisor.control.about import About, Hooks
@@ -52,7 +53,7 @@ from supervisor.system.sockets import (
     open_control,
 )
 from supervisor.system.users import NoIdentity, find_user
-from supervisor.tasks import OTHER_TASKS, named_files, read_plan, refuse, show_plan
+from supervisor.tasks import do_other, named_files, read_plan, refuse
 
 log = logging.getLogger("supervisor")
 
@@ -97,14 +98,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Do what the command line of piesd says, and return its exit code."""
     original_environment = dict(os.environ)
     options = parse(sys.argv[1:] if argv is None else argv)
-    if options.task in OTHER_TASKS:
-        return OTHER_TASKS[options.task](options)
+    if options.task != "run":
+        return carried_out("piesd", partial(do_other, options))
     try:
         plan = read_plan(options, named_files(options))
     except ConfigRejected as rejected:
         return refuse(rejected)
-    if options.task != "run":
-        return show_plan(plan, options)
     seats.reserve()  # Before anything else of ours could sit there for good.
     try:
         daemon = Daemon(options, plan)

@@ -61,7 +61,18 @@ def refuse(rejected: ConfigRejected) -> int:
     return EX_CONFIG
 
 
-def show_plan(plan: Plan, options: Options) -> int:
+def do_other(options: Options) -> int:
+    """Do what *options* ask for instead of supervising; return the exit code."""
+    if options.task in OTHER_TASKS:
+        return OTHER_TASKS[options.task](options)
+    try:
+        plan = read_plan(options, named_files(options))
+    except ConfigRejected as rejected:
+        return refuse(rejected)
+    return _show_plan(plan, options)
+
+
+def _show_plan(plan: Plan, options: Options) -> int:
     """Print what *options* want to see of a configuration without problems."""
     for warning in plan.warnings:
         print(warning, file=sys.stderr)

@@ -343,7 +343,7 @@ def _with(path: str, query: Mapping[str, str]) -> str:
 
 
 def _word(text: str) -> str:
-    return quote(text, safe=":")
+    return quote(text, safe=":", errors="surrogateescape")
 
 
 def _compact(value: Json) -> str:

@@ -12,7 +12,14 @@ from supervisor.cli.codes import Code
 from supervisor.cli.figures import clock, duration, size, word
 from supervisor.cli.table import Cell, Column, plain, rich_table
 from supervisor.cli.terminal import clean, clean_line, wants_colour
-from supervisor.client.errors import BadAddress, ClientError, NotSettled, Refused, Unreachable
+from supervisor.client.errors import (
+    BadAddress,
+    BadFile,
+    ClientError,
+    NotSettled,
+    Refused,
+    Unreachable,
+)
 from supervisor.client.stream import Message, messages
 
 
@@ -179,6 +186,7 @@ def _subclasses(kind: type[Exception]) -> set[type[Exception]]:
 def test_every_error_of_the_client_has_an_exit_code() -> None:
     made = {
         BadAddress("x", "y"): Code.USAGE,
+        BadFile("x"): Code.USAGE,
         Unreachable("not-running", "x"): Code.UNREACHABLE,
         NotSettled("x"): Code.NOT_SETTLED,
         Refused(400, "x", "y"): Code.REFUSED,
@@ -198,6 +206,7 @@ def test_the_exit_codes_are_those_that_scripts_know() -> None:
         "NOT_SETTLED": 4,
         "OUTDATED": 5,
         "BUG": 70,
+        "UNWRITTEN": 74,
         "INTERRUPTED": 130,
         "UNREAD": 141,
     }
