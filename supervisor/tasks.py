@@ -113,7 +113,10 @@ def _config_help(options: Options) -> int:
 def _ask_another(options: Options) -> int:
     from supervisor.cli.remote import carry_out
 
-    return carry_out(options)
+    # Only files that somebody has named: the usual ones are looked at where nothing runs at the
+    # usual place.
+    named = options.files or options.inetd
+    return carry_out(options, named_files(options) if named else ())
 
 
 OTHER_TASKS: Mapping[Task, Callable[[Options], int]] = {

@@ -457,7 +457,8 @@ def test_alive_is_an_exit_code_and_a_word(
     piesctl: Piesctl, status: int, text: str, code: int
 ) -> None:
     headers = {"Retry_After": "12"} if status == 503 else {}
-    piesctl.canned.on("GET /alive/web", {}, status, **headers)
+    answer = {"status": "OK"} if status == 200 else {"status": "ER", "message": "web is not up"}
+    piesctl.canned.on("GET /alive/web", answer, status, **headers)
     ended = piesctl("alive", "web")
     assert (ended.code, ended.out) == (code, text + "\n")
 
@@ -760,6 +761,19 @@ def test_an_answer_that_is_not_piesds_is_told_from_no_answer(piesctl: Piesctl) -
         piesctl.canned.on("GET /programs", body)
         ended = piesctl("--json", "list")
         assert (ended.code, ended.json["code"]) == (Code.UNREACHABLE, "not-piesd")
+
+
+@pytest.mark.parametrize("status", [200, 400, 401, 404, 503])
+@pytest.mark.parametrize("body", [b"<html>not found</html>", {"error": "x"}, [1]])
+@pytest.mark.parametrize("verb", ["list", "alive web", "config file list", "stop web"])
+def test_another_http_server_is_not_taken_for_a_piesd_that_refuses(
+    piesctl: Piesctl, verb: str, body: Any, status: int
+) -> None:
+    piesctl.canned.rules.clear()
+    for method in ("GET", "DELETE"):
+        piesctl.canned.on(method, body, status)
+    ended = piesctl("--json", *verb.split())
+    assert (ended.code, ended.json["code"]) == (Code.UNREACHABLE, "not-piesd")
 
 
 def test_a_connection_that_is_lost_in_the_middle_is_told(piesctl: Piesctl) -> None:
