@@ -232,9 +232,9 @@ class Control:
     # --- the configuration
 
     def files(self, caller: Caller) -> tuple[SourceFile, ...]:
-        """Return the files that a reload reads."""
+        """Return the files that a reload reads, each with the syntax in which it is read."""
         self._administering(caller, "list the configuration files")
-        return self.configuration.files
+        return self.configuration.listed()
 
     def add_file(self, source: SourceFile, caller: Caller) -> None:
         """Add a file to that list."""
