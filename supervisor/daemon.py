@@ -38,7 +38,7 @@ from supervisor.runtime.ownlog import OwnLog, configure, own_place
 from supervisor.runtime.runner import Runner
 from supervisor.system import seats
 from supervisor.system.accounts import LinuxAccounts
-from supervisor.system.detach import detach
+from supervisor.system.detach import close_inherited, detach
 from supervisor.system.lastresort import exit_anyway
 from supervisor.system.linux import LinuxSystem
 from supervisor.system.locks import InstanceLock, PidFile
@@ -104,6 +104,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         plan = read_plan(options, named_files(options))
     except ConfigRejected as rejected:
         return refuse(rejected)
+    if options.daemon:
+        close_inherited()
     seats.reserve()  # Before anything else of ours could sit there for good.
     try:
         daemon = Daemon(options, plan)

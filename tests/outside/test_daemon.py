@@ -294,6 +294,34 @@ def test_detached_it_goes_on_in_the_background_and_the_starter_ends_with_0(tmp_p
         daemon.end()
 
 
+def test_detached_it_keeps_nothing_open_that_its_starter_waits_for(tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    daemon = Piesd(tmp_path, SLEEPER)
+    daemon.wait_ready()
+    daemon.signal(signal.SIGTERM)
+    assert daemon.wait_end() == 0
+    try:
+        started = subprocess.run(  # It returns when nobody holds its pipes any more, as ssh does.
+            [sys.executable, "-m", "supervisor", "-c", str(daemon.config), "--daemon"],
+            capture_output=True,
+            pass_fds=[writer],
+            check=False,
+            timeout=60,
+            cwd=Path(__file__).parent.parent.parent,
+        )
+        os.close(writer)
+        assert (started.returncode, started.stdout, started.stderr) == (0, b"", b"")
+        assert select.select([reader], [], [], 30)[0]
+        assert os.read(reader, 1) == b""
+    finally:
+        os.close(reader)
+        daemon.end()
+        end = os.pidfd_open(pid := int((tmp_path / "run" / "piesd.lock").read_text()))
+        os.kill(pid, signal.SIGTERM)
+        assert select.select([end], [], [], 30)[0]
+        os.close(end)
+
+
 def test_detached_a_failure_to_start_is_told_by_the_starter(tmp_path: Path) -> None:
     with piesd(tmp_path, SLEEPER) as daemon:
         ended = subprocess.run(
