@@ -10,8 +10,8 @@ from rich.console import Console
 from supervisor.cli import codes, listing
 from supervisor.cli.codes import Code
 from supervisor.cli.figures import clock, duration, size, word
-from supervisor.cli.table import Cell, Column, plain, rich_table
-from supervisor.cli.terminal import clean, clean_line, wants_colour
+from supervisor.cli.table import Cell, Column, plain, rich_table, show
+from supervisor.cli.terminal import Screen, clean, clean_line, wants_colour
 from supervisor.client.errors import (
     BadAddress,
     BadFile,
@@ -122,6 +122,24 @@ def test_a_plain_table_is_aligned_and_whole() -> None:
     assert lines[0] == "TAG            COUNT  COMMAND"
     assert lines[1] == "web                7  httpd " + "-x " * 39 + "-x"
     assert lines[2] == "[red]db[/red]      -  \\x1b[31mred\\x1b[0m"
+
+
+@pytest.mark.parametrize(("columns", "cut"), [("20", False), ("80", True)])
+def test_a_terminal_too_narrow_for_the_columns_gets_whole_lines(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    columns: str,
+    cut: bool,
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    screen = Screen()
+    screen.terminal = True
+    titles = ["TAG", "STATUS", "PID/URL", "UPTIME", "COMMAND"]
+    row = [Cell("web"), Cell("running"), Cell("4711"), Cell("5s"), Cell("httpd " + "-x " * 40)]
+    show(screen, [Column(title) for title in titles], [row])
+    out = capsys.readouterr().out
+    assert all(word in out for word in ("TAG", "web", "running", "4711"))
+    assert ("…" in out) is cut
 
 
 @pytest.mark.parametrize("width", [20, 40, 80])
