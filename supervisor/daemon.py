@@ -16,7 +16,7 @@ from functools import partial
 import trio
 
 from supervisor import __version__
-from supervisor.cli.ending import carried_out
+from supervisor.cli.ending import carried_out, prepare_streams
 from supervisor.cli.piesd import Options, parse
 from supervisor.config.settings import runtime_directory
 from supervisor.control.about import About, Hooks
@@ -97,6 +97,7 @@ LOADED_LATE = (
 def main(argv: Sequence[str] | None = None) -> int:
     """Do what the command line of piesd says, and return its exit code."""
     original_environment = dict(os.environ)
+    prepare_streams()
     options = parse(sys.argv[1:] if argv is None else argv)
     if options.task != "run":
         return carried_out("piesd", partial(do_other, options))

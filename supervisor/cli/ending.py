@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
+from io import TextIOWrapper
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ UNREAD = 141
 UNWRITTEN = 74
 """The exit code when output cannot be written. Source: sysexits(3), EX_IOERR."""
 
+_UNICODE = frozenset({"utf-8", "utf8"})
 _UNWRITABLE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF})
 
 
@@ -25,7 +27,7 @@ def carried_out(program: str, job: Callable[[], int]) -> int:
 
     What was to be done is done, whoever reads of it.
     """
-    open_missing_streams()
+    prepare_streams()
     try:
         code = job()
         sys.stdout.flush()
@@ -50,10 +52,11 @@ def is_unwritten(error: OSError) -> bool:
     return error.errno in _UNWRITABLE and error.filename is None
 
 
-def open_missing_streams() -> None:
-    """Put /dev/null where we were started without a standard stream.
+def prepare_streams() -> None:
+    r"""Put /dev/null where we were started without a standard stream, and have all text written.
 
-    Otherwise the next file or socket that is opened would be in its place.
+    Otherwise the next file or socket that is opened would be in its place. What the encoding of
+    the environment has no sign for is written out, as in `\u2026`.
     """
     while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(number, True)
@@ -62,6 +65,9 @@ def open_missing_streams() -> None:
         sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
     if sys.stderr is None:
         sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper) and stream.encoding.lower() not in _UNICODE:
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _let_go(stream: TextIO) -> None:

@@ -36,6 +36,7 @@ def _shell(command: str, redirection: str = "", url: str = "") -> subprocess.Com
         env={**os.environ, "PIESD_URL": url, "PYTHONUNBUFFERED": ""},
         capture_output=True,
         text=True,
+        errors="replace",
         timeout=PATIENCE,
         check=False,
     )
@@ -79,6 +80,14 @@ def test_piesd_without_a_place_for_its_answer_ends_with_a_code_and_no_traceback(
 ) -> None:
     ended = _shell(f"{PIESD} --config-help", redirection)
     assert (ended.returncode, ended.stderr) == (code, told)
+
+
+@pytest.mark.parametrize("encoding", ["ascii:strict", "latin-1"])
+def test_what_an_encoding_has_no_sign_for_is_written_out(encoding: str) -> None:
+    for line in (f"{PIESD} --help", f"{PIESCTL} log --help"):
+        ended = _shell(f"PYTHONIOENCODING={encoding} {line}")
+        assert (ended.returncode, ended.stderr) == (0, "")
+    assert "\\u2026" in _shell(f"PYTHONIOENCODING={encoding} {PIESD} --help").stdout
 
 
 # --- words that make no sense
