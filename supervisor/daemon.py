@@ -38,6 +38,7 @@ from supervisor.runtime.ownlog import OwnLog, configure, own_place
 from supervisor.runtime.runner import Runner
 from supervisor.system import seats
 from supervisor.system.accounts import LinuxAccounts
+from supervisor.system.controls import ControlSockets
 from supervisor.system.detach import close_inherited, detach
 from supervisor.system.lastresort import exit_anyway
 from supervisor.system.linux import LinuxSystem
@@ -45,13 +46,7 @@ from supervisor.system.locks import InstanceLock, PidFile
 from supervisor.system.notify import Notifier
 from supervisor.system.privileges import CannotBecome, become
 from supervisor.system.process_setup import ProcessSetup, prepare_process, restore_nofile
-from supervisor.system.sockets import (
-    check_directory,
-    closing,
-    is_for_one,
-    make_directory,
-    open_control,
-)
+from supervisor.system.sockets import check_directory, is_for_one, make_directory
 from supervisor.system.users import NoIdentity, find_user
 from supervisor.tasks import do_other, named_files, read_plan, refuse
 
@@ -166,6 +161,7 @@ class Daemon:
         self.again = False
         """Whether to execute this program anew after the end."""
         self._own_log: OwnLog
+        self._more: trio.MemorySendChannel[socket.socket] | None = None
         self._stack = ExitStack()
         self._detached = detach(self._log_path()) if options.daemon else None
         try:
@@ -200,9 +196,9 @@ class Daemon:
         lock = InstanceLock(runtime, settings.instance)
         lock.acquire()
         self._stack.callback(lock.release)
-        self.sockets: list[socket.socket] = []
-        for address in self.plan.control.sockets:
-            self.sockets.append(self._open(address))
+        self.controls = ControlSockets()
+        self._stack.callback(self.controls.close)
+        self.sockets = [self.controls.open(each) for each in self.plan.control.sockets]
         self._write_pid_file()  # As who we were: it is mostly where only root may write.
         self._become(ours)
         self.system = LinuxSystem(instance=settings.instance, setup=self.setup)
@@ -265,11 +261,6 @@ class Daemon:
             log.error("cannot write the pid file %s: %s", self.pid_file.path, error.strerror)
         else:
             self._stack.callback(self.pid_file.remove)
-
-    def _open(self, address: InetAddress | UnixAddress) -> socket.socket:
-        control = open_control(address)
-        self._stack.callback(closing(control, address))
-        return control
 
     def run(self) -> int:
         """Supervise until everything is down; return the exit code."""
@@ -391,10 +382,11 @@ class Daemon:
         with trio.move_on_after(STARTS_FIRST):
             await self.runner.handled()  # Python code in two threads only takes turns.
         ready = False
+        self._more, more = trio.open_memory_channel[socket.socket](0)
         try:
             module = await self.system.blocking(importlib.import_module, API)
             async with trio.open_nursery() as nursery:
-                await nursery.start(module.serve, control, self.sockets)
+                await nursery.start(partial(module.serve, more=more), control, self.sockets)
                 ready = True
                 task_status.started()
         except Exception:
@@ -408,7 +400,7 @@ class Daemon:
         control: Control,
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
-        """Obey signals: TERM, INT and QUIT shut down, HUP reloads, USR1 reopens logs."""
+        """Obey signals: TERM, INT, QUIT shut down, HUP reloads, USR1 opens things anew."""
         ends = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
         others = (signal.SIGHUP, signal.SIGUSR1, signal.SIGCHLD)
         async with trio.open_nursery() as nursery:
@@ -424,6 +416,20 @@ class Daemon:
                     else:
                         runner.outputs.reopen()
                         log.info("opened the log files anew, as SIGUSR1 asks")
+                        nursery.start_soon(guarded, "the sockets", self._open_lost_sockets)
+
+    async def _open_lost_sockets(self) -> None:
+        """Make the control sockets anew that clients cannot find any more."""
+        if self._more is None:
+            return  # Nobody serves them yet.
+        for address in self.controls.lost():
+            try:
+                opened = await self.system.blocking(self.controls.open, address)
+            except SupervisorError as error:
+                log.error("%s", error)
+                continue
+            await self._more.send(opened)
+            log.warning("the control socket %s had gone: it is there again", address.url)
 
     def _end(self, runner: Runner, by: str) -> None:
         self.again = False  # Whoever sends this wants it to end, and does not expect it back.

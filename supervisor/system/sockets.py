@@ -36,7 +36,9 @@ _PASSING = frozenset(
 """Errors of one connection that accept(2) hands to us: that client is gone, others are not."""
 
 
-class _Place(NamedTuple):
+class Place(NamedTuple):
+    """Which file a path leads to."""
+
     device: int
     inode: int
 
@@ -46,7 +48,7 @@ class Listeners:
 
     def __init__(self) -> None:
         self._sockets: dict[int, socket.socket] = {}
-        self._places: dict[int, _Place] = {}
+        self._places: dict[int, Place] = {}
 
     def listen(self, address: Address) -> int:
         """Open a listener; see `supervisor.system.port.System.listen`.
@@ -57,7 +59,7 @@ class Listeners:
         opened = open_listener(address)
         fd = opened.fileno()
         self._sockets[fd] = opened
-        if isinstance(address, UnixAddress) and (place := _place(address.path)):
+        if isinstance(address, UnixAddress) and (place := place_of(address.path)):
             self._places[fd] = place
         return fd
 
@@ -129,7 +131,7 @@ def open_control(address: Address, *, default_mode: int = 0o600) -> socket.socke
 
 def closing(control: socket.socket, address: Address) -> Callable[[], None]:
     """Return what closes *control*, just opened, and removes its path if that is still ours."""
-    place = _place(address.path) if isinstance(address, UnixAddress) else None
+    place = place_of(address.path) if isinstance(address, UnixAddress) else None
 
     def close() -> None:
         control.close()
@@ -233,7 +235,7 @@ def _open_unix(address: UnixAddress, default_mode: int | None) -> socket.socket:
             os.fchmod(opened.fileno(), mode)
         stage = "bind"
         opened.bind(path)
-        place = _place(path)
+        place = place_of(path)
         if uid != -1 or gid != -1:
             stage = "chown"
             os.chown(path, uid, gid, follow_symlinks=False)
@@ -287,7 +289,7 @@ def _remove_stale(path: str) -> None:
         try:
             probe.connect(path)
         except ConnectionRefusedError:
-            remove_socket(path, _Place(status.st_dev, status.st_ino))
+            remove_socket(path, Place(status.st_dev, status.st_ino))
             return
         except FileNotFoundError:
             return
@@ -300,19 +302,20 @@ def _remove_stale(path: str) -> None:
 
 def remove_socket(path: str, place: tuple[int, int]) -> None:
     """Unlink *path* if it is still the file that *place* (device, inode) means."""
-    if _place(path) == place:
+    if place_of(path) == place:
         try:
             os.unlink(path)
         except OSError:
             return  # The directory is read-only by now, or somebody was faster.
 
 
-def _place(path: str) -> _Place | None:
+def place_of(path: str) -> Place | None:
+    """Return what is at *path*, a link as such; None if there is nothing, or it cannot be told."""
     try:
         status = os.lstat(path)
     except OSError:
         return None
-    return _Place(status.st_dev, status.st_ino)
+    return Place(status.st_dev, status.st_ino)
 
 
 def _peer(accepted: socket.socket, name: object) -> str:

@@ -277,6 +277,32 @@ def test_reboot_executes_piesd_anew_under_the_same_pid(tmp_path: Path) -> None:
         assert daemon.ask("GET", "/instance/PID").json == {"PID": daemon.pid}
 
 
+def test_the_control_socket_is_there_again_after_usr1(tmp_path: Path) -> None:
+    with piesd(tmp_path, SLEEPER) as daemon:
+        web = daemon.until_status("web", "running")["PID"]
+        before = daemon.socket.stat().st_ino
+        daemon.signal(signal.SIGUSR1)
+        daemon.until(lambda: "opened the log files anew" in daemon.log)
+        assert daemon.socket.stat().st_ino == before
+        for _ in range(2):
+            daemon.socket.unlink()
+            daemon.signal(signal.SIGUSR1)
+            daemon.until(daemon.socket.exists)
+            assert daemon.row("web")["PID"] == web
+        # Something else that is in the way stays, and is named.
+        daemon.socket.unlink()
+        daemon.socket.write_text("mine")
+        daemon.signal(signal.SIGUSR1)
+        daemon.until(lambda: "exists and is not a socket" in daemon.log)
+        assert daemon.socket.read_text() == "mine"
+        daemon.socket.unlink()
+        daemon.signal(signal.SIGUSR1)
+        daemon.until(daemon.socket.exists)
+        daemon.signal(signal.SIGTERM)
+        assert daemon.wait_end() == 0
+        assert not daemon.socket.exists()
+
+
 def test_detached_it_goes_on_in_the_background_and_the_starter_ends_with_0(tmp_path: Path) -> None:
     daemon = Piesd(tmp_path, SLEEPER, options=("--daemon",))
     try:
