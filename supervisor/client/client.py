@@ -411,7 +411,7 @@ def _error(status: int, body: bytes) -> Refused | NotSettled | Unreachable:
     if isinstance(answer.get("code"), str):
         code = answer["code"]
     if status == 401:
-        hint = hint or "give a name and a password, or a token"
+        hint = hint or "give a name and a password (piesctl takes them from ~/.netrc), or a token"
     if status == 504:
         return NotSettled(message)
     return Refused(status, code, message, hint)

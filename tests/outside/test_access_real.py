@@ -373,7 +373,7 @@ async def test_the_client_logs_in_over_tls(tmp_path: Path, tls: Tls, file: Provi
             await in_thread(ask)
         assert (refused.value.status, refused.value.hint) == (
             401,
-            "give a name and a password, or a token",
+            "give a name and a password (piesctl takes them from ~/.netrc), or a token",
         )
         with pytest.raises(Unreachable, match="cannot trust https://localhost"):
             await in_thread(partial(ask, trust=None))

@@ -303,3 +303,11 @@ def test_a_dump_shows_the_whole_dialogue_and_no_password(
     assert "< Content-Length: 2" in lines
     assert "bG9jOmwwY2Fs" not in "".join(lines)
     assert "\x1b" not in "".join(lines)
+
+
+def test_who_is_not_let_in_without_a_password_is_told_where_to_put_it(
+    canned: CannedPiesd, capsys: pytest.CaptureFixture[str]
+) -> None:
+    canned.on("GET /programs", {"status": "ER", "message": "You are unauthorized"}, 401)
+    assert main(["-N", "-u", canned.url, "list"]) == Code.REFUSED
+    assert "~/.netrc" in capsys.readouterr().err
