@@ -283,7 +283,13 @@ def _add_tasks(parser: argparse.ArgumentParser) -> None:
     task("status", "-s", "--status", help="list the components of the running piesd")
     task("stop", "-S", "--stop", help="shut the running piesd down")
     task("reload", "-r", "--reload", "--hup", help="make the running piesd read its files again")
-    task("restart", "-R", "--restart", help="restart the components TAG… of the running piesd")
+    task(
+        "restart",
+        "-R",
+        "--restart",
+        "--restart-component",
+        help="restart the components TAG… of the running piesd",
+    )
     group.add_argument("--usage", nargs=0, action=_Usage, help="print a short usage and exit")
     group.add_argument(
         "-V", "--version", action="version", version=f"piesd {__version__}", help="print it"
