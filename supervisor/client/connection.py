@@ -286,7 +286,7 @@ def _cannot_connect(place: Place, exc: OSError, timeout: float) -> Unreachable |
         case InetPlace():
             return Unreachable(
                 Unreachable.NOT_RUNNING,
-                f"cannot connect to {place}: {_reason(exc)}",
+                f"cannot connect to {place}{_from(place)}: {_reason(exc)}",
                 "start piesd with that socket, or say where it is (--url)",
             )
 
@@ -297,6 +297,12 @@ def _cannot_connect_unix(path: str, exc: OSError) -> Unreachable | BadAddress:
             Unreachable.NO_RIGHT,
             f"cannot use {path}: you (uid {os.getuid()}) have no right to it{_owner(path)}",
             "run piesctl as that user or as root, or give the socket a mode and a group",
+        )
+    if exc.errno == errno.EAGAIN:
+        return Unreachable(
+            Unreachable.NO_ANSWER,
+            f"cannot connect to {path}: as many as may wait there are waiting already",
+            "piesd may be stopped or overloaded",
         )
     if exc.errno in {errno.ENOENT, errno.ENOTDIR}:
         others = neighbours(path)
@@ -317,6 +323,10 @@ def _cannot_connect_unix(path: str, exc: OSError) -> Unreachable | BadAddress:
         )
     # "AF_UNIX path too long" comes without an errno.
     return BadAddress(f"unix://{path}", _reason(exc))
+
+
+def _from(place: InetPlace) -> str:
+    return f" from {place.source}" if place.source else ""
 
 
 def _owner(path: str) -> str:

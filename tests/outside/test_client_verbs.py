@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -746,6 +748,23 @@ def test_no_socket_a_stale_one_and_a_wrong_one_each_have_their_own_message_and_c
             assert json.loads(out)["code"] == word
             assert text in err
             assert str(path) in err
+
+
+def test_a_socket_whose_queue_is_full_is_one_that_does_not_answer(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = str(tmp_path / "full.ctl")
+    with ExitStack() as stack:
+        listener = stack.enter_context(socket.socket(socket.AF_UNIX))
+        listener.bind(path)
+        listener.listen(0)
+        with suppress(BlockingIOError):
+            while True:
+                waiting = stack.enter_context(socket.socket(socket.AF_UNIX))
+                waiting.setblocking(False)
+                waiting.connect(path)
+        assert main(["--json", "--url", path, "list"]) == Code.UNREACHABLE
+        assert json.loads(capsys.readouterr().out)["code"] == "no-answer"
 
 
 def test_other_instances_beside_a_missing_socket_are_named(
