@@ -48,13 +48,22 @@ def read_contacts(path: str, run: Run | None) -> Contacts:
         ConfigRejected: with everything that is wrong with it.
     """
     data, _ = contents(path)
-    problems: list[Problem] = []
-    faults = Faults(problems)
     try:
         text = data.decode()
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise ConfigRejected([Problem(shown(path), line, "", "is not UTF-8")]) from None
+    return contacts_of(text, path, run)
+
+
+def contacts_of(text: str, path: str, run: Run | None) -> Contacts:
+    """Return what *text*, the contents of the file *path*, says.
+
+    Raises:
+        ConfigRejected: with everything that is wrong with it.
+    """
+    problems: list[Problem] = []
+    faults = Faults(problems)
     try:
         tokens = Feed(faults, Reading(run=run)).tokens(text, path)
         contacts = _contacts(parse(tokens, shown(path), faults), problems)
