@@ -33,6 +33,7 @@ from supervisor.config.outputs import FACILITIES, PRIORITIES
 from supervisor.config.pies import words
 from supervisor.config.pies.faults import Faults
 from supervisor.config.pies.lexer import Lexer
+from supervisor.config.piesctl import Contact, read_contacts
 from supervisor.config.sources import known_syntaxes
 from supervisor.daemon import Daemon
 from supervisor.model.component import Mode
@@ -309,8 +310,15 @@ def test_the_commands_of_piesctl_are_those_of_the_page() -> None:
 
 def test_what_piesctl_does_not_know_is_later() -> None:
     _assert_command_line("Options", _piesctl_options())
-    reads = _named_in_source(r"(piesctl\.conf)")
-    assert names("piesctl.conf", "later") == (set() if reads else names("piesctl.conf"))
+
+
+@pytest.mark.parametrize(
+    "item", [item for row in ROWS if row.table == "piesctl.conf" for item in row.items]
+)
+def test_each_statement_of_piesctl_conf_is_read(item: str, tmp_path: Path) -> None:
+    (tmp_path / "piesctl.conf").write_text(item)
+    contacts = read_contacts(str(tmp_path / "piesctl.conf"), None)
+    assert contacts.of("web") != Contact()
 
 
 def test_what_piesd_does_not_know_is_later() -> None:
