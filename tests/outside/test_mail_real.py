@@ -44,6 +44,7 @@ class Postbox:
         self.secret: list[bool] = []
         self.refuses: dict[str, str] = {}
         self.data_answer = "250 OK"
+        self.farewell = "221 Bye"
         self.told: Callable[[], None] = lambda: None
 
     async def handle_RCPT(  # noqa: N802 - aiosmtpd wants this name.
@@ -62,6 +63,11 @@ class Postbox:
             self.secret.append(session.ssl is not None)
         self.told()
         return self.data_answer
+
+    async def handle_QUIT(  # noqa: N802
+        self, server: SMTP, session: Session, envelope: Envelope
+    ) -> str:
+        return self.farewell
 
 
 @contextmanager
@@ -152,6 +158,14 @@ def test_a_letter_that_is_refused_as_a_whole_is_refused_for_everybody(
         came_of_it = deliver(port, letter())
         who = came_of_it.refused if refused else came_of_it.later
         assert who == {"ops@example.org": answer}
+
+
+@pytest.mark.parametrize("farewell", ["250 so long", "421 I was about to leave", "500 what?"])
+def test_how_a_server_takes_leave_makes_no_letter_go_twice(farewell: str) -> None:
+    with postbox() as (box, port):
+        box.farewell = farewell
+        assert deliver(port, letter()) == Delivery()
+        assert len(box.envelopes) == 1
 
 
 def test_tls_is_used_where_it_is_offered_whoever_offers_it() -> None:
