@@ -129,7 +129,8 @@ class Actions:
         for tag in dependents:
             self._disable_one(tag, end)
         more = f", and with it {', '.join(map(repr, dependents))}" if dependents else ""
-        text = f"{end.owner!r} is disabled{more}, as it {_words(end.how)}"
+        was = "was " if end.how.signal is not None else ""
+        text = f"{end.owner!r} is disabled{more}, as it {was}{_words(end.how)}"
         core.note(end.owner, "disabled", "warning", text)
         for tag in (end.owner, *dependents):
             if tag in world.specs and world.specs[tag].essential:

@@ -154,6 +154,12 @@ def test_who_disabled_it_and_when_is_its_wish() -> None:
     assert row.wish["at"].startswith("2027-01-15")
 
 
+def test_what_a_signal_has_ended_was_killed() -> None:
+    sim = running(web(replace(SAVE, action="disable")))
+    sim.exit(sim.child("web"), SEGV)
+    assert "'web' is disabled, as it was killed by SIGSEGV" in sim.why_not()
+
+
 def test_disabling_leaves_what_somebody_stopped_as_it_was() -> None:
     sim = running(component("db", exit_actions=(DISABLE,)), component("web", "db"))
     sim.order("stop", "web").settle()
