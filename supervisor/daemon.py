@@ -25,7 +25,7 @@ from supervisor.control.identity import Caller, Identities
 from supervisor.engine.describe import summary
 from supervisor.engine.engine import Engine
 from supervisor.engine.plan import Plan
-from supervisor.model.component import InetAddress, Key, UnixAddress
+from supervisor.model.component import InetAddress, Key, Output, UnixAddress
 from supervisor.model.effects import Note
 from supervisor.model.errors import ConfigRejected, SupervisorError
 from supervisor.model.events import Apply, Boot, Hurry, Shutdown
@@ -33,9 +33,10 @@ from supervisor.model.state import Stage
 from supervisor.runtime.holds import HoldMeter
 from supervisor.runtime.mail import Facts
 from supervisor.runtime.outbox import Outbox
-from supervisor.runtime.output import Outputs
+from supervisor.runtime.output import Outputs, open_log_file
 from supervisor.runtime.ownlog import OwnLog, configure, own_place
 from supervisor.runtime.runner import Runner
+from supervisor.runtime.writers import Target
 from supervisor.system import seats
 from supervisor.system.accounts import LinuxAccounts
 from supervisor.system.controls import ControlSockets
@@ -281,6 +282,7 @@ class Daemon:
                 self.system,
                 nursery,
                 self._output_note,
+                self._open_log,
                 syslog=self.plan.daemon.syslog,
                 own_log=self.place,
             )
@@ -318,6 +320,9 @@ class Daemon:
             self._call_off = exit_anyway(EXIT_GRACE, runner.code, self._stack.close)
             nursery.cancel_scope.cancel()
         return runner.code
+
+    def _open_log(self, settings: Output) -> Target:
+        return open_log_file(settings, self.control.configuration.plan.daemon.log_directory)
 
     def _engine(self) -> Engine:
         """Return an engine; what it gives to the commands of exit actions is pies' promise."""

@@ -12,6 +12,7 @@ when a sink is full or fails is the policy of `supervisor.runtime.sinks`.
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Final, Literal
 
 import trio
@@ -54,13 +55,18 @@ class _OwnLog:
 _OWN_LOG: Final = _OwnLog()
 
 
-def open_log_file(settings: Output) -> Target:
-    """Return the log file of these settings; it is opened by the first line."""
+def open_log_file(settings: Output, log_directory: str = "") -> Target:
+    """Return the log file of these settings; it is opened by the first line.
+
+    *log_directory* is made when a file in it is opened.
+    """
+    path = str(settings.path)
     return LogFile(
-        str(settings.path),
+        path,
         settings.rotate_size,
         settings.rotate_keep,
         compress=settings.compress,
+        own_directory=os.path.dirname(path) == log_directory,
     )
 
 

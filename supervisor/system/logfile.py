@@ -11,6 +11,7 @@ import stat
 import time
 
 from supervisor.system.rotation import OldFiles
+from supervisor.system.sockets import make_directory
 
 log = logging.getLogger(__name__)
 
@@ -20,7 +21,10 @@ _PATIENCE = 1.0
 _LOOK_EVERY = 1.0
 """Seconds between looks whether somebody moved or deleted the file."""
 
-_OWN_STREAM = re.compile(r"/dev/std(out|err)|(?:/dev/fd|/proc/self/fd)/(\d+)")
+_STREAM = re.compile(
+    r"/dev/std(?P<name>out|err)|(?:/dev/fd|/proc/(?P<pid>self|\d+)/fd)/(?P<fd>\d+)"
+)
+"""What is a descriptor that somebody has open: we ourselves, or the process of that number."""
 
 _FLAGS = (
     os.O_WRONLY
@@ -51,12 +55,20 @@ class LogFile:
     Args:
         rotate_size: bytes after which the file is rotated, 0 for never.
         compress: whether the old files become PATH.1.gz ….
+        own_directory: whether the directory is made if it is missing.
     """
 
     def __init__(
-        self, path: str, rotate_size: int = 0, rotate_keep: int = 5, *, compress: bool = False
+        self,
+        path: str,
+        rotate_size: int = 0,
+        rotate_keep: int = 5,
+        *,
+        compress: bool = False,
+        own_directory: bool = False,
     ) -> None:
         self.path, self.rotate_size = path, rotate_size
+        self._own_directory = own_directory
         self.old = OldFiles(path, rotate_keep, compress=compress)
         self._fd = -1
         self._regular = False
@@ -130,10 +142,12 @@ class LogFile:
             self.old.tidy()
 
     def _open(self) -> None:
+        if self._own_directory:
+            make_directory(os.path.dirname(self.path))
         self._fd = _open_patiently(self.path)
         status = os.fstat(self._fd)
-        # Our own output is never ours to rotate, whatever stands behind it.
-        self._regular = stat.S_ISREG(status.st_mode) and not _OWN_STREAM.fullmatch(self.path)
+        # What somebody else has open is never ours to rotate, whatever stands behind it.
+        self._regular = stat.S_ISREG(status.st_mode) and not _STREAM.fullmatch(self.path)
         known, self._closed = self._closed, None
         if known == (status.st_dev, status.st_ino, status.st_size):
             return  # Nothing has happened to it: a line that we began goes on.
@@ -256,9 +270,23 @@ def _open_patiently(path: str) -> int:
 
 
 def _open(path: str) -> int:
-    own = _OWN_STREAM.fullmatch(path)
-    if own is None:
-        return os.open(path, _FLAGS, 0o640)
+    stream = _STREAM.fullmatch(path)
+    if stream is None:
+        return _open_named(path)
+    pid = stream["pid"]
+    if pid is not None and pid not in ("self", str(os.getpid())):
+        # The kernel resolves this link itself, and nobody can have it lead anywhere else.
+        return os.open(path, _FLAGS & ~(os.O_NOFOLLOW | os.O_CREAT))
     # What stands behind /dev/stdout may be a socket, which cannot be opened, or a file, which
     # opened anew would be written from its beginning.
-    return os.dup({"out": 1, "err": 2}[own[1]] if own[1] else int(own[2]))
+    return os.dup({"out": 1, "err": 2}[stream["name"]] if stream["name"] else int(stream["fd"]))
+
+
+def _open_named(path: str) -> int:
+    try:
+        return os.open(path, _FLAGS, 0o640)
+    except OSError as error:
+        if error.errno == errno.ELOOP and os.path.islink(path):
+            reason = "it is a symbolic link, which is not followed: name the file itself"
+            raise OSError(errno.ELOOP, reason, path) from None
+        raise

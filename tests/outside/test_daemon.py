@@ -381,6 +381,25 @@ def test_children_see_none_of_our_descriptors_and_no_ignored_signal(tmp_path: Pa
         assert os.getsid(pid) == pid
 
 
+def test_the_directory_of_logs_with_bare_names_is_made_also_after_a_reload(
+    tmp_path: Path,
+) -> None:
+    config = """
+[component.talker]
+command = "sh -c 'echo hello; exec sleep 1000'"
+stdout = "talk.log"
+"""
+    with piesd(tmp_path, config) as daemon:
+        first = tmp_path / "log" / "talk.log"
+        daemon.until(lambda: first.exists() and first.read_text() == "hello\n")
+        draft = daemon.config.read_text().replace(f"{tmp_path}/log", f"{tmp_path}/more/logs")
+        daemon.config.write_text(draft)
+        daemon.piesctl("config", "reload")
+        daemon.piesctl("restart", "talker")
+        second = tmp_path / "more" / "logs" / "talk.log"
+        daemon.until(lambda: second.exists() and second.read_text() == "hello\n")
+
+
 def test_the_logs_are_opened_anew_on_sigusr1(tmp_path: Path) -> None:
     config = f"""
 [component.talker]
@@ -402,6 +421,7 @@ stderr = "{tmp_path}/talk.log"
         daemon.until(lambda: log.exists() and log.read_text() == "one\n")
         log.rename(moved)
         daemon.signal(signal.SIGUSR1)
+        daemon.until(lambda: "opened the log files anew" in daemon.log)
         say("two")
         daemon.until(lambda: log.exists() and log.read_text() == "two\n")
         assert moved.read_text() == "one\n"

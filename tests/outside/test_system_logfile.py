@@ -7,7 +7,9 @@ import errno
 import gzip
 import itertools
 import os
+import shutil
 import stat
+import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -250,6 +252,7 @@ def test_a_link_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CannotWrite) as caught:
         LogFile(str(tmp_path / "log")).write([b"a\n"])
     assert (caught.value.errno, caught.value.written) == (errno.ELOOP, 0)
+    assert "symbolic link" in str(caught.value)
     assert not (tmp_path / "elsewhere").exists()
 
 
@@ -298,7 +301,7 @@ def test_a_fifo_is_never_rotated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     log.close()
 
 
-@pytest.mark.parametrize("name", ["/dev/fd/{}", "/proc/self/fd/{}"])
+@pytest.mark.parametrize("name", ["/dev/fd/{}", "/proc/self/fd/{}", f"/proc/{os.getpid()}/fd/{{}}"])
 def test_our_own_stream_is_shared_and_never_rotated(tmp_path: Path, name: str) -> None:
     path = tmp_path / "out"
     fd = os.open(path, os.O_WRONLY | os.O_CREAT)
@@ -311,6 +314,41 @@ def test_our_own_stream_is_shared_and_never_rotated(tmp_path: Path, name: str) -
     os.close(fd)
     assert os.listdir(tmp_path) == ["out"]
     assert path.read_bytes() == b"before\n" + lines(0, 5) + b"after\n" + lines(5, 1)
+
+
+def test_the_stream_of_another_process_is_shared_and_never_rotated(tmp_path: Path) -> None:
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdin is not None
+        assert other.stdout is not None
+        log = LogFile(f"/proc/{other.pid}/fd/1", rotate_size=10)
+        log.write([lines(0, 5)])
+        log.close()
+        other.stdin.close()
+        assert other.stdout.read() == lines(0, 5)
+    with (
+        (tmp_path / "out").open("ab") as out,
+        subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=out) as other,
+    ):
+        log = LogFile(f"/proc/{other.pid}/fd/1", rotate_size=10)
+        log.write([lines(0, 5)])
+        log.close()
+    assert os.listdir(tmp_path) == ["out"]
+    assert (tmp_path / "out").read_bytes() == lines(0, 5)
+    with pytest.raises(CannotWrite):
+        LogFile(f"/proc/{other.pid}/fd/1").write([b"a\n"])
+
+
+def test_a_directory_of_our_own_is_made_whenever_it_is_missing(tmp_path: Path) -> None:
+    path = tmp_path / "state" / "log" / "web"
+    log = LogFile(str(path), own_directory=True)
+    log.write([b"a\n"])
+    shutil.rmtree(tmp_path / "state")
+    log.reopen()
+    log.write([b"b\n"])
+    log.close()
+    assert path.read_bytes() == b"b\n"
+    with pytest.raises(CannotWrite):
+        LogFile(str(tmp_path / "elsewhere" / "web")).write([b"a\n"])
 
 
 def test_standard_output_goes_where_it_is_connected_to(
