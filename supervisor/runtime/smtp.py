@@ -51,7 +51,9 @@ def _deliver(server: str, letter: Letter, host: str, timeout: float, *, secretly
         try:
             refused = session.sendmail(letter.sender, letter.to, data)
         except smtplib.SMTPRecipientsRefused as error:
-            refused = error.recipients
+            # With a 421 it hangs up before it has answered for all, and nobody gets the letter.
+            last = list(error.recipients.values())[-1:]
+            refused = dict.fromkeys(letter.to, *last) | error.recipients
         except UnicodeEncodeError:
             return Delivery(refused=dict.fromkeys(letter.to, "its address is not ASCII"))
         except (smtplib.SMTPSenderRefused, smtplib.SMTPDataError) as error:

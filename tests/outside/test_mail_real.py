@@ -160,6 +160,16 @@ def test_a_letter_that_is_refused_as_a_whole_is_refused_for_everybody(
         assert who == {"ops@example.org": answer}
 
 
+def test_a_server_that_hangs_up_at_one_recipient_has_given_the_letter_to_nobody() -> None:
+    with postbox() as (box, port):
+        box.refuses = {"a@example.org": "550 no such user", "c@example.org": "421 going down"}
+        to = [f"{name}@example.org" for name in "abcd"]
+        came_of_it = deliver(port, letter(*to))
+        assert came_of_it.refused == {"a@example.org": "550 no such user"}
+        assert came_of_it.later == dict.fromkeys(to[1:], "421 going down")
+        assert not box.envelopes
+
+
 @pytest.mark.parametrize("farewell", ["250 so long", "421 I was about to leave", "500 what?"])
 def test_how_a_server_takes_leave_makes_no_letter_go_twice(farewell: str) -> None:
     with postbox() as (box, port):
