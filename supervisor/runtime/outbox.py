@@ -186,6 +186,8 @@ class Outbox:
                 await self._written.wait()
             if self._spool is not None:
                 await self._spool.settled()
+        if self._spool is not None and (lost := self._spool.unkept):
+            log.error("%d mails are lost: they were not sent, and could not be kept on disk", lost)
 
     async def _write(self) -> None:
         """Write the letters, in a thread, for the first one loads a lot."""

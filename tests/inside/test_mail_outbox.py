@@ -18,7 +18,7 @@ from supervisor.model.effects import Mail
 from supervisor.model.events import Order, RunCommand
 from supervisor.model.settings import MailSettings
 from supervisor.model.state import Exit
-from supervisor.runtime import mail
+from supervisor.runtime import mail, spool
 from supervisor.runtime import outbox as module
 from supervisor.runtime.mail import Facts, Letter
 from supervisor.runtime.outbox import DELAYS, LIMIT, MAILER_LIMIT, Delivery, Outbox
@@ -264,6 +264,56 @@ async def test_a_disk_that_is_full_costs_no_letter_and_is_told_once(
             assert caplog.text.count("cannot keep mail on disk") == 1
             await trio.sleep(DELAYS[0] + 1)
             assert at.outbox.waiting == 0
+
+
+async def test_a_disk_that_has_room_again_gets_what_it_could_not_take(
+    autojump_clock: trio.testing.MockClock, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    (tmp_path / "mail").write_text("in the way")
+    with trio.fail_after(1000):
+        async with post(Server(DOWN), tmp_path / "mail") as at:
+            await at.send("a")
+            await at.send("b")
+            (tmp_path / "mail").unlink()
+            await trio.sleep(spool.AGAIN + 1)
+            assert len(os.listdir(tmp_path / "mail")) == 2
+            assert "mail can be kept on disk again" in caplog.text
+
+
+async def test_the_end_tries_once_more_to_keep_letters_and_tells_which_are_lost(
+    autojump_clock: trio.testing.MockClock, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "mail").write_text("in the way")
+    with trio.fail_after(1000):
+        async with post(Server(DOWN), tmp_path / "mail") as at:
+            await at.send("a")
+            await at.outbox.aclose(10)
+            assert "1 mails are lost" in caplog.text
+            caplog.clear()
+            (tmp_path / "mail").unlink()
+            await at.outbox.aclose(10)
+            assert len(os.listdir(tmp_path / "mail")) == 1
+            assert not caplog.text
+
+
+async def test_nothing_in_the_spool_keeps_the_letters_from_being_sent_once(
+    autojump_clock: trio.testing.MockClock, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    mail = tmp_path / "mail"
+    async with post(Server(DOWN), mail) as at:
+        await at.send("a")
+    (letter,) = mail.iterdir()
+    letter.rename(mail / "renamed.json")
+    os.mkfifo(mail / "fifo.json")
+    (mail / "link.json").symlink_to(tmp_path / "elsewhere")
+    (mail / "directory.json").mkdir()
+    server = Server(Delivery())
+    with trio.fail_after(1000):
+        async with post(server, mail):
+            assert server.tags == ["a"]
+    assert sorted(os.listdir(mail)) == ["directory.json", "fifo.json", "link.json"]
+    assert caplog.text.count("it stays there") == 3
 
 
 # --- by a program
