@@ -48,6 +48,9 @@ MAILER_LIMIT: Final = 300.0
 MAILER_END: Final = 30.0
 """Seconds after which a mailer that was stopped is no longer waited for."""
 
+FAREWELL: Final = 1.0
+"""Seconds that the end of piesd waits for letters that a server is about to take."""
+
 MAILER: Final = "mailer"
 
 
@@ -116,6 +119,7 @@ class Outbox:
         self._waiting: list[_Waiting] = []
         self._count = 0
         self._news = trio.Event()
+        self._progress = trio.Event()
         self._pause_until = 0.0
         self._failures = 0
         self._mailer = _Mailer("")
@@ -178,12 +182,21 @@ class Outbox:
             while True:
                 waiting = await self._next()
                 self._take(waiting, await self._try(waiting.letter))
+                self._progress.set()
+                self._progress = trio.Event()
 
     async def aclose(self, timeout: float) -> None:
-        """Wait until what has not been sent is on disk, for at most *timeout* seconds."""
+        """Wait until what has not been sent is on disk, for at most *timeout* seconds.
+
+        What is due is sent first, as far as that is a matter of a moment: who is taking a letter
+        just now would get it once more from our successor, and there may be none.
+        """
         with trio.move_on_after(timeout):
             while self._drafts:
                 await self._written.wait()
+            with trio.move_on_after(FAREWELL):
+                while self._is_due():
+                    await self._progress.wait()
             if self._spool is not None:
                 await self._spool.settled()
         if self._spool is not None and (lost := self._spool.unkept):
@@ -235,6 +248,10 @@ class Outbox:
             self._news = trio.Event()
             with trio.move_on_at(at):
                 await self._news.wait()
+
+    def _is_due(self) -> bool:
+        now = trio.current_time()
+        return self._pause_until <= now and any(one.due <= now for one in self._waiting)
 
     async def _try(self, letter: Letter) -> Delivery:
         try:
@@ -345,7 +362,7 @@ class Outbox:
         except ValueError:  # A quotation mark without its mate.
             words = self.settings.command_line.split()
         words = words or [self.settings.program]
-        if "sendmail" in os.path.basename(self.settings.program or words[0]):
+        if any("sendmail" in os.path.basename(name) for name in (self.settings.program, words[0])):
             words = [word for word in words if word != "-t"]
         return words
 
