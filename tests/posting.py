@@ -11,7 +11,7 @@ import trio.testing
 
 from fake_system import FakeSystem
 from supervisor.model.effects import Mail
-from supervisor.model.events import Order, RunCommand
+from supervisor.model.events import MailTried, Order, RunCommand
 from supervisor.model.settings import MailSettings
 from supervisor.model.state import Exit
 from supervisor.runtime.mail import Facts, Letter
@@ -57,7 +57,7 @@ class Post:
 
     def __init__(self, outbox: Outbox, system: FakeSystem) -> None:
         self.outbox, self.system = outbox, system
-        self.posted: list[RunCommand | Order] = []
+        self.posted: list[RunCommand | Order | MailTried] = []
         outbox.attach(self.posted.append)
 
     async def send(self, tag: str = "web", *to: str) -> None:

@@ -112,6 +112,7 @@ class Actions:
         if end.action.notify:
             mail = Mail(end.owner, end.action.notify, end.action.message, end.how)
             self._core.effects.append(mail)
+            self._core.world.untried_mails += 1
 
     def run_command(self, event: RunCommand) -> None:
         """Run a command that somebody else needs."""

@@ -34,6 +34,7 @@ from supervisor.model.events import (
     Happened,
     Hurry,
     Lower,
+    MailTried,
     Order,
     Release,
     Remove,
@@ -131,6 +132,8 @@ class Engine:
                 self._accept(event)
             case RunCommand():
                 self._actions.run_command(event)
+            case MailTried():
+                self.world.untried_mails -= 1
             case Shutdown(by, code):
                 self._ending.begin(by, code)
             case Hurry():

@@ -119,7 +119,9 @@ class Ending:
         if world.stage is Stage.STOPPING:
             self._begin_last()
             return True
-        if world.stage is Stage.LAST and not self._last_waiting():
+        # The program that sends a mail is yet to come: there is a letter to be written before.
+        to_tell = world.untried_mails and not self._give_up
+        if world.stage is Stage.LAST and not self._last_waiting() and not to_tell:
             self._finish()
         return False
 

@@ -66,6 +66,8 @@ class World:
         self.commands: dict[Tag, dict[Key, None]] = {}
         self.commands_ever: int = 0
         """How many commands there ever were: the number of the latest."""
+        self.untried_mails = 0
+        """How many mails were asked for and have not been tried once."""
         self.graph = Graph({})
         self.dirty: set[Key] = set()
         self.changed: set[Key] = set()

@@ -17,7 +17,7 @@ import trio
 from msgspec import Struct
 from msgspec.structs import replace
 
-from supervisor.model.events import Order, RunCommand
+from supervisor.model.events import MailTried, Order, RunCommand
 from supervisor.runtime.mail import Facts, Letter, write_letter
 from supervisor.runtime.spool import Spool
 
@@ -78,6 +78,8 @@ class _Waiting:
 
     def __init__(self, letter: Letter, now: float, age: float = 0.0) -> None:
         self.letter, self.due, self.tries = letter, now, 0
+        self.awaited = False
+        """Whether the engine waits for the first try."""
         # What is far too old, or comes from the future, was written by another clock.
         self.until = now + PATIENCE - (age if 0 <= age <= 2 * PATIENCE else 0.0)
 
@@ -112,7 +114,7 @@ class Outbox:
         self._spool = None if directory is None else Spool(system, directory)
         self._deliver = deliver or _by_smtp
         self._delays = delays
-        self._post: Callable[[RunCommand | Order], None] = _nobody
+        self._post: Callable[[RunCommand | Order | MailTried], None] = _nobody
         self._drafts: list[Callable[..., Letter | None]] = []
         self._drafted = trio.Event()
         self._written = trio.Event()
@@ -126,7 +128,7 @@ class Outbox:
 
     # --- for the runner and the daemon
 
-    def attach(self, post: Callable[[RunCommand | Order], None]) -> None:
+    def attach(self, post: Callable[[RunCommand | Order | MailTried], None]) -> None:
         """Use *post* to have commands run."""
         self._post = post
 
@@ -141,6 +143,7 @@ class Outbox:
             self.dropped += 1
             if self.dropped == 1:
                 log.error("%d mails wait; new ones are dropped until there is room", MOST)
+            self._post(MailTried())
             return
         if self.dropped:
             log.error("%d mails were dropped: too many waited", self.dropped)
@@ -182,6 +185,9 @@ class Outbox:
             while True:
                 waiting = await self._next()
                 self._take(waiting, await self._try(waiting.letter))
+                if waiting.awaited:
+                    waiting.awaited = False
+                    self._post(MailTried())
                 self._progress.set()
                 self._progress = trio.Event()
 
@@ -215,13 +221,20 @@ class Outbox:
                 self._drafts.pop(0)
                 if letter is not None:
                     self._add(letter)
+                else:
+                    self._post(MailTried())
             self._written.set()
             self._written = trio.Event()
             self._drafted = trio.Event()
             await self._drafted.wait()
 
     def _add(self, letter: Letter) -> None:
-        self._waiting.append(_Waiting(letter, trio.current_time()))
+        waiting = _Waiting(letter, trio.current_time())
+        self._waiting.append(waiting)
+        if self.settings.smtp:
+            self._post(MailTried())  # It needs no command: what is left to do, `aclose` waits for.
+        else:
+            waiting.awaited = True
         if self._spool is not None:
             self._spool.keep(letter)
         self._news.set()
@@ -413,5 +426,5 @@ def _to(letter: Letter) -> str:
     return ", ".join(letter.to)
 
 
-def _nobody(event: RunCommand | Order) -> None:
+def _nobody(event: RunCommand | Order | MailTried) -> None:
     raise RuntimeError(f"nobody can carry out {event!r}")

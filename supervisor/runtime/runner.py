@@ -38,6 +38,7 @@ from supervisor.model.events import (
     EngineEvent,
     Exited,
     Happened,
+    MailTried,
     Spawned,
     SpawnFailed,
     TimePassed,
@@ -293,6 +294,7 @@ class Runner:
     def _mail(self, mail: Mail) -> None:
         if self.outbox is None:
             log.warning("cannot notify %s about %r: no mail", ", ".join(mail.to), mail.tag)
+            self.post(MailTried())
         else:
             self.outbox.send(mail)
 

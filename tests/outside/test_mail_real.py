@@ -20,6 +20,7 @@ import trustme
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
+from piesd_process import Piesd
 from running import RealHouse, real_house
 from supervisor.model.component import Component, ExitAction, Respawn
 from supervisor.model.effects import Mail
@@ -337,3 +338,33 @@ async def test_a_server_that_does_not_answer_does_not_delay_the_end(tmp_path: Pa
             await home.until(lambda: home.state("web").restarts == 1)
             knocking, _ = await trio.to_thread.run_sync(silent.accept)
         knocking.close()
+
+
+# --- with piesd
+
+
+@pytest.mark.parametrize("by", ["program", "server"])
+def test_of_an_essential_component_somebody_is_told_before_the_end_and_once(
+    tmp_path: Path, by: str
+) -> None:
+    program = sendmail(tmp_path).program
+    with postbox() as (box, port):
+        way = f'program = "{program}"' if by == "program" else f'smtp = "127.0.0.1:{port}"'
+        config = f"""
+[mail]
+{way}
+
+[component.web]
+mode = "once"
+essential = true
+command = ["sh", "-c", "exit 3"]
+on-exit = {{ codes = 3, notify = "ops@example.org" }}
+"""
+        process = Piesd(tmp_path, config)
+        try:
+            assert process.wait_end() == 3
+        finally:
+            process.end()
+        assert len(box.envelopes) == (by == "server")
+        assert len(list(tmp_path.glob("ran.*"))) == (by == "program")
+    assert not list((tmp_path / "state" / "mail").rglob("*.json"))
