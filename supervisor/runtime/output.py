@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from supervisor.runtime.depot import OpenCourier
     from supervisor.runtime.ownsink import OwnSink
     from supervisor.runtime.sinks import Report, Sink
-    from supervisor.runtime.writers import OpenLog, Target
+    from supervisor.runtime.writers import OpenLog, Style, Target
     from supervisor.system.port import System
 
 
@@ -43,6 +43,7 @@ class _OwnLog:
     """piesd's own log as one that feeds a sink. It is never asked to wait."""
 
     tag = ""
+    style: Style = "raw"
     origin: Final = Origin(tag="piesd")
 
     def lose(self, lines: int, size: int) -> None:

@@ -269,17 +269,24 @@ def _open_patiently(path: str) -> int:
     raise AssertionError("unreachable")
 
 
-def _open(path: str) -> int:
+def own_descriptor(path: str) -> int | None:
+    """Return the descriptor of ours that *path* is a name of, such as 1 for /dev/stdout."""
     stream = _STREAM.fullmatch(path)
-    if stream is None:
-        return _open_named(path)
-    pid = stream["pid"]
-    if pid is not None and pid not in ("self", str(os.getpid())):
+    if stream is None or stream["pid"] not in (None, "self", str(os.getpid())):
+        return None
+    return {"out": 1, "err": 2}[stream["name"]] if stream["name"] else int(stream["fd"])
+
+
+def _open(path: str) -> int:
+    own = own_descriptor(path)
+    if own is not None:
+        # What stands behind /dev/stdout may be a socket, which cannot be opened, or a file, which
+        # opened anew would be written from its beginning.
+        return os.dup(own)
+    if _STREAM.fullmatch(path):
         # The kernel resolves this link itself, and nobody can have it lead anywhere else.
         return os.open(path, _FLAGS & ~(os.O_NOFOLLOW | os.O_CREAT))
-    # What stands behind /dev/stdout may be a socket, which cannot be opened, or a file, which
-    # opened anew would be written from its beginning.
-    return os.dup({"out": 1, "err": 2}[stream["name"]] if stream["name"] else int(stream["fd"]))
+    return _open_named(path)
 
 
 def _open_named(path: str) -> int:
