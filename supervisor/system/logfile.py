@@ -293,7 +293,22 @@ def _open_named(path: str) -> int:
     try:
         return os.open(path, _FLAGS, 0o640)
     except OSError as error:
-        if error.errno == errno.ELOOP and os.path.islink(path):
-            reason = "it is a symbolic link, which is not followed: name the file itself"
-            raise OSError(errno.ELOOP, reason, path) from None
-        raise
+        reason = _REASONS.get((error.errno or 0, _kind(path)))
+        if reason is None:
+            raise
+        raise OSError(error.errno, reason, path) from None
+
+
+_REASONS = {
+    (errno.ELOOP, stat.S_IFLNK): "it is a symbolic link, which is not followed: name the file",
+    (errno.ENXIO, stat.S_IFIFO): "nobody reads this pipe",
+    (errno.ENXIO, stat.S_IFSOCK): "it is a socket: for that of syslog, write syslog:PRIORITY",
+}
+"""What the words of the system leave in the dark."""
+
+
+def _kind(path: str) -> int:
+    try:
+        return stat.S_IFMT(os.lstat(path).st_mode)
+    except OSError:
+        return 0
