@@ -51,6 +51,8 @@ class Reading(Struct, kw_only=True):
     options: PreprocessOptions = PreprocessOptions()
     run: Run | None = None
     """None: nothing can be run. That is a problem only where a preprocessor is needed."""
+    hangs: bool = False
+    """Whether the preprocessor did not end: then it is not run again."""
     included: set[Identity] = set()
     """The files that were included, for `#include_once`."""
     broken: set[str] = set()
