@@ -203,8 +203,12 @@ def test_no_text_makes_the_reader_fail(kind: str) -> None:
         "\\" * 1_000_000,
         'component a { env "' + "- " * 500_000 + '"; }',
         '#include "' + "a/" * 500_000 + '"',
+        'env { set "A=b"; }\n' * 50_000,
+        'component a { command x; env { set "A=b"; } flags shell; }\n' * 20_000,
+        "component a { command x;" + 'env { set "A=b"; }\n' * 50_000 + "}",
+        'component a { command "' + "x" * 1_000_000 + '"; }',
     ],
-    ids=range(16),
+    ids=range(20),
 )
 def test_a_large_text_of_garbage_is_given_up_soon(text: str) -> None:
     with no_hang():
