@@ -401,6 +401,22 @@ def test_a_preprocessor_that_hangs_is_waited_for_once(tmp_path: Path) -> None:
     assert len(runs) == 1
 
 
+def test_a_file_that_is_included_again_is_preprocessed_once(tmp_path: Path) -> None:
+    runs = []
+
+    def run(words: object, data: bytes) -> tuple[int, bytes, bytes]:
+        runs.append(data)
+        return 0, data.replace(b"X", b"/srv"), b""
+
+    _write(tmp_path, other="component a { chdir X; }\n")
+    main = _write(tmp_path, main=f'#include "{tmp_path}/other.conf"\n' * 3)
+    tree, problems = _read(main, Reading(options=PreprocessOptions(command="x"), run=run))
+    assert not problems
+    assert isinstance(tree, dict)
+    assert tree["component"]["a"]["chdir"] == "/srv"
+    assert len(runs) == 2
+
+
 @pytest.mark.parametrize("where", ["1", "2"])
 def test_a_preprocessor_that_writes_without_end_is_killed(where: str) -> None:
     with pytest.raises(OSError, match="it wrote more than 16 MiB"):

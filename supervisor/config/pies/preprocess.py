@@ -46,6 +46,8 @@ def preprocessed(text: str, file: str, problems: list[Problem], reading: Reading
     line = _needed_at(text, options)
     if line is None:
         return text
+    if text in reading.done:
+        return reading.done[text]
     if reading.run is None:
         what = "needs a preprocessor (m4), and here none can be run"
         problems.append(Problem(file, line, "", what))
@@ -74,11 +76,14 @@ def preprocessed(text: str, file: str, problems: list[Problem], reading: Reading
             problems.append(Problem(file, 1, "", what))
         return None
     try:
-        return output.decode()
+        made = output.decode()
     except UnicodeDecodeError:
         what = f"the preprocessor {quoted(words[0])} wrote something that is not UTF-8"
         problems.append(Problem(file, 1, "", what))
         return None
+    if not told:
+        reading.done[text] = made
+    return made
 
 
 def _needed_at(text: str, options: PreprocessOptions) -> int | None:
