@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import ssl
 import stat
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Sequence
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -20,8 +22,9 @@ import trustme
 from msgspec.structs import replace
 
 from asked import ROOT, Desk
-from guarded import DENY, let, line, only, token_line
+from guarded import DENY, basic, let, line, only, token_line
 from guarded import guarded as guarded_desk
+from piesd_process import alive
 from supervisor.api.limits import Limits
 from supervisor.api.serve import serve
 from supervisor.client import Client
@@ -29,11 +32,13 @@ from supervisor.client.connection import Password, Token, Trust
 from supervisor.client.errors import Refused, Unreachable
 from supervisor.client.place import InetPlace, UnixPlace
 from supervisor.config import passwords
-from supervisor.control.identity import Identities
+from supervisor.control.identity import Identities, Origin
+from supervisor.control.logins import AT_ONCE, PATIENCE
 from supervisor.model.access import Acl
 from supervisor.model.component import Component, UnixAddress
 from supervisor.model.errors import ConfigRejected
-from supervisor.model.settings import Provider, Tls
+from supervisor.model.settings import ControlSettings, Provider, Tls
+from supervisor.system import pam
 from supervisor.system.accounts import LinuxAccounts
 from supervisor.system.sockets import closing, open_control
 
@@ -410,6 +415,75 @@ def _open_up(directory: Path) -> None:
             each.chmod(each.stat().st_mode | 0o055)
 
 
+# --- what hangs
+
+
+async def test_a_kind_of_provider_that_hangs_holds_up_no_other_kind(file: Provider) -> None:
+    """A thread that hangs cannot be taken back, so each kind has threads of its own."""
+    arrived, going_on = threading.Semaphore(0), threading.Event()
+
+    class Stuck(LinuxAccounts):
+        def check_pam(self, service: str, user: str, password: str) -> bool:
+            arrived.release()
+            return going_on.wait(60)
+
+    here = Origin(address="127.0.0.1")
+    pam = Provider(name="modules", type="pam")
+    settings = ControlSettings(sockets=(), providers=(file, pam))
+    known = Identities(settings, accounts=Stuck())
+    try:
+        with trio.fail_after(60):
+            async with trio.open_nursery() as nursery:
+                for number in range(AT_ONCE):
+                    nursery.start_soon(known.identify, here, basic(f"stranger{number}", "x"))
+                for _ in range(AT_ONCE):
+                    await trio.to_thread.run_sync(arrived.acquire)
+                begun = trio.current_time()
+                robot = await known.identify(here, "Bearer t0ken")
+                ann = await known.identify(here, basic("ann", "sesame"))
+                assert trio.current_time() - begun < PATIENCE / 2, "nobody was waited for"
+                nursery.cancel_scope.cancel()
+    finally:
+        going_on.set()
+    assert [each.subject.user for each in (robot, ann) if each.subject] == ["robot", "ann"]
+
+
+@pytest.fixture
+def service() -> Iterator[Callable[[str], str]]:
+    """Makes a PAM service of these lines, and returns its name."""
+    name = f"piesd-test-{os.getpid()}"
+    path = Path("/etc/pam.d") / name
+
+    def make(text: str) -> str:
+        path.write_text(text)
+        return name
+
+    yield make
+    path.unlink(missing_ok=True)
+
+
+@needs_root
+@pytest.mark.root
+def test_what_a_module_of_pam_starts_decides_and_one_that_hangs_is_no_answer(
+    service: Callable[[str], str], tmp_path: Path
+) -> None:
+    started = tmp_path / "started"
+    hanging, ours = tmp_path / "hang", "account required pam_permit.so\n"
+    hanging.write_text(f"#!/bin/sh\necho $PPID $$ > {started}\nexec sleep 1000\n")
+    hanging.chmod(0o755)
+    if not list(Path("/lib").glob("**/pam_exec.so")):
+        pytest.skip("this machine has no pam_exec")
+    execute = "auth required pam_exec.so quiet "
+    assert pam.check(service(f"{execute}/bin/true\n{ours}"), "ann", "x")
+    assert not pam.check(service(f"{execute}/bin/false\n{ours}"), "ann", "x")
+    name = service(f"{execute}{hanging}\n{ours}")
+    with pytest.raises(TimeoutError, match="did not end within"):
+        pam.check(name, "ann", "x", timeout=3)
+    parent, child = (int(word) for word in started.read_text().split())
+    os.kill(child, signal.SIGKILL)
+    assert not alive(parent), "who asked was ended"
+
+
 # --- what this machine knows
 
 
@@ -442,8 +516,6 @@ def test_the_shadow_file_is_read_as_login_would(tmp_path: Path) -> None:
 
 
 def test_pam_says_no_to_who_is_nobody() -> None:
-    from supervisor.system import pam
-
     try:
         assert not pam.check("pies", "nobody-is-called-so", "x")
     except OSError as error:
