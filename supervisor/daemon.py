@@ -351,7 +351,7 @@ class Daemon:
             python=platform.python_version(),
             system=f"{platform.system()} {platform.release()}",
             started_at=self.system.wall(),
-            sockets=tuple(_url(address) for address in self.plan.control.sockets),
+            sockets=self._urls(),
         )
         hooks = Hooks(
             reexec=self._plan_again,
@@ -367,6 +367,11 @@ class Daemon:
             hooks=hooks,
             identities=Identities(self.plan.control, accounts=LinuxAccounts()),
         )
+
+    def _urls(self) -> tuple[str, ...]:
+        control = self.plan.control
+        scheme = "http" if control.tls is None else "https"
+        return tuple(_url(address, scheme) for address in control.sockets)
 
     def _plan_again(self) -> None:
         self.again = True
@@ -446,8 +451,8 @@ class Daemon:
     # --- telling
 
     def _announce(self) -> None:
-        for address in self.plan.control.sockets:
-            log.info("control socket: %s", _url(address))
+        for url in self._urls():
+            log.info("control socket: %s", url)
         count = len(self.plan.components)
         noun = "component" if count == 1 else "components"
         log.info(
@@ -507,5 +512,5 @@ async def _reload(control: Control) -> None:
         log.error("%s", error)
 
 
-def _url(address: InetAddress | UnixAddress) -> str:
-    return address.url if isinstance(address, UnixAddress) else f"http://{address.url[11:]}"
+def _url(address: InetAddress | UnixAddress, scheme: str) -> str:
+    return address.url if isinstance(address, UnixAddress) else f"{scheme}://{address.url[11:]}"
