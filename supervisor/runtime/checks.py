@@ -151,6 +151,8 @@ class Checks:
         return NotifySocket(
             self._system,
             f"{self._notify_prefix}{self._count}",
+            watch.key,
+            watch.generation,
             status=partial(self._said, watch),
             stopping=partial(self._stopping, watch),
         )
