@@ -186,7 +186,7 @@ class Checks:
             else:
                 await self._answers(watch, check)
         if limit.cancelled_caught:
-            why = f"awaited {subject(check)} for {trio.current_time() - begun:g} s"
+            why = f"awaited {subject(check)} for {round(trio.current_time() - begun, 1):g} s"
             why += f"; last try: {watch.last}" if watch.last else ""
         if why is None:
             self._happened(watch.key, Ready(watch.generation))
