@@ -337,6 +337,27 @@ async def test_the_status_of_an_http_answer_decides(head: bytes, reason: str | N
     assert f"\r\nHost: 127.0.0.1:{port}\r\n".encode() in asked[0]
 
 
+class OneThread(FakeSystem):
+    """Runs one job, and then never another."""
+
+    jobs = 0
+
+    async def blocking(self, job: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        self.jobs += 1
+        if self.jobs > 1:
+            await trio.sleep_forever()
+        return await super().blocking(job, *args, **kwargs)
+
+
+async def test_only_the_first_http_check_needs_a_worker_thread() -> None:
+    """Threads may all be waiting for a disk; what is healthy must not be restarted for that."""
+    network = RealNetwork(OneThread())
+    with trio.fail_after(20):
+        async with server(saying(b"HTTP/1.1 204 No Content\r\n\r\n")) as port:
+            assert await network.http(f"http://127.0.0.1:{port}/") is None
+            assert await network.http(f"http://127.0.0.1:{port}/") is None
+
+
 async def test_https_asks_for_an_answer_and_not_for_a_certificate() -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     trustme.CA().issue_cert("elsewhere.example.org").configure_cert(context)
