@@ -91,6 +91,8 @@ class _Failures:
         self.count = 0
         self.pending = 0
         self.latest = 0.0
+        self.until = 0.0
+        """Before that, nothing more is tried."""
         self.turn = trio.Lock()
 
 
@@ -164,6 +166,8 @@ class Logins:
     ) -> Account | None:
         # Held while a failure is delayed: a hundred attempts at once take as long as one by one.
         async with own.turn:
+            # Whoever goes away while its failure is delayed leaves the delay to the next attempt.
+            await trio.sleep_until(max(own.until, all_names.until))
             account = self._remembered(digest) or await self._ask(tries)
             if account is not None:
                 self._good_count += 1
@@ -234,12 +238,14 @@ class Logins:
         self, address: str, user: str | None, own: _Failures, all_names: _Failures
     ) -> None:
         self._failed_count += 1
-        for each in (own, all_names):
+        now = trio.current_time()
+        for each, free in ((own, 0), (all_names, FREE_NAMES)):
             each.count += 1
-            each.latest = trio.current_time()
+            each.latest = now
+            each.until = max(each.until, now + _delay(each.count - free))
         who = "a token" if user is None else f"the user {user[:64]!r}"
         log.warning("a login failed: %s from %s, attempt %d", who, address, own.count)
-        await trio.sleep(max(_delay(own.count), _delay(all_names.count - FREE_NAMES)))
+        await trio.sleep_until(max(own.until, all_names.until))
 
 
 def _delay(failures: int) -> float:

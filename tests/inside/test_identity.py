@@ -370,6 +370,23 @@ async def test_attempts_at_once_take_as_long_as_one_by_one_and_only_few_are_kept
     assert known.counts.failed == logins.MOST_PENDING
 
 
+async def test_whoever_goes_away_before_the_answer_has_gained_nothing(
+    file: Provider, autojump_clock: Clock
+) -> None:
+    """What is right is answered at once, so no answer is one, too: the delay must not end."""
+    known = identities(providers=(file,))
+    for number in range(40):
+        with trio.move_on_after(0.01):
+            await known.identify(FAR, basic("bob", f"guess{number}"))
+    assert known.counts.failed == 1
+    begun = trio.current_time()
+    for number in range(logins.FREE_NAMES + 20):
+        with trio.move_on_after(0.01):
+            await known.identify(FAR, basic(f"name{number}", "wrong"))
+    assert known.counts.failed <= logins.FREE_NAMES + 1
+    assert trio.current_time() - begun < 1
+
+
 async def test_what_is_remembered_of_failures_is_bounded(
     file: Provider, autojump_clock: Clock
 ) -> None:
