@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import ssl
 import stat
@@ -16,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import trio
 import trustme
@@ -24,7 +24,6 @@ from msgspec.structs import replace
 from asked import ROOT, Desk
 from guarded import DENY, basic, let, line, only, token_line
 from guarded import guarded as guarded_desk
-from piesd_process import alive
 from supervisor.api.limits import Limits
 from supervisor.api.serve import serve
 from supervisor.client import Client
@@ -462,26 +461,31 @@ def service() -> Iterator[Callable[[str], str]]:
     path.unlink(missing_ok=True)
 
 
+def running(word: str) -> list[psutil.Process]:
+    """The processes that have this among the words of their command."""
+    return [
+        each for each in psutil.process_iter(["cmdline"]) if word in (each.info["cmdline"] or ())
+    ]
+
+
 @needs_root
 @pytest.mark.root
+@pytest.mark.skipif(not any(Path("/lib").glob("**/pam_exec.so")), reason="there is no pam_exec")
 def test_what_a_module_of_pam_starts_decides_and_one_that_hangs_is_no_answer(
-    service: Callable[[str], str], tmp_path: Path
+    service: Callable[[str], str],
 ) -> None:
-    started = tmp_path / "started"
-    hanging, ours = tmp_path / "hang", "account required pam_permit.so\n"
-    hanging.write_text(f"#!/bin/sh\necho $PPID $$ > {started}\nexec sleep 1000\n")
-    hanging.chmod(0o755)
-    if not list(Path("/lib").glob("**/pam_exec.so")):
-        pytest.skip("this machine has no pam_exec")
-    execute = "auth required pam_exec.so quiet "
-    assert pam.check(service(f"{execute}/bin/true\n{ours}"), "ann", "x")
-    assert not pam.check(service(f"{execute}/bin/false\n{ours}"), "ann", "x")
-    name = service(f"{execute}{hanging}\n{ours}")
-    with pytest.raises(TimeoutError, match="did not end within"):
-        pam.check(name, "ann", "x", timeout=3)
-    parent, child = (int(word) for word in started.read_text().split())
-    os.kill(child, signal.SIGKILL)
-    assert not alive(parent), "who asked was ended"
+    execute, rest = "auth required pam_exec.so quiet", "account required pam_permit.so\n"
+    assert pam.check(service(f"{execute} /bin/true\n{rest}"), "ann", "x")
+    assert not pam.check(service(f"{execute} /bin/false\n{rest}"), "ann", "x")
+    forever = f"1000.{os.getpid()}"
+    name = service(f"{execute} /bin/sleep {forever}\n{rest}")
+    try:
+        with pytest.raises(TimeoutError, match="did not end within"):
+            pam.check(name, "ann", "x", timeout=3)
+        assert not psutil.wait_procs(running(name), 60)[1], "who asked was ended"
+    finally:
+        for each in running(forever):  # A session of its own, as pam_exec makes it.
+            each.kill()
 
 
 # --- what this machine knows
