@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from supervisor.system import preprocess
+from supervisor.system.pamcheck import NO, YES
 
 LONGEST = 10.0
 """Seconds until an answer is given up, and what was to give it killed."""
@@ -24,11 +25,11 @@ def check(service: str, user: str, password: str, *, timeout: float = LONGEST) -
     """
     if "\0" in service + user + password:
         raise OSError("PAM: there is a NUL in the name or the password")
-    # Isolated, so that nothing in the environment or around us says what is run with a password.
-    words = [sys.executable, "-I", _PROGRAM, service, str(int(timeout) + 1)]
+    # Nothing in the environment or around us is to say what is run with a password.
+    words = [sys.executable, "-EP", _PROGRAM, service, str(int(timeout) + 1)]
     data = f"{user}\0{password}".encode("utf-8", "surrogateescape")
     code, _, said = preprocess.run(words, data, timeout=timeout)
-    if code not in (0, 1):
+    if code not in (YES, NO):
         lines = said.decode("utf-8", "replace").split("\n")
         raise OSError(f"PAM: {next(filter(None, reversed(lines)), f'it ended with {code}')}")
-    return code == 0
+    return code == YES

@@ -1,4 +1,4 @@
-"""The program that asks PAM: its exit code says 0 yes, 1 no, 2 that there is no PAM.
+"""The program that asks PAM: its exit code says yes or no, and any other that it got no answer.
 
 It is run by its path and imports nothing of ours. Name and password come on standard input with a
 NUL between them, the service and how many seconds this may take as arguments.
@@ -10,6 +10,9 @@ from __future__ import annotations
 
 import signal
 import sys
+
+YES, NO, NONE = 0, 10, 11
+"""Exit codes; 1 and 2 are Python's own, for what it cannot run."""
 
 
 def main(service: str, seconds: str) -> int:
@@ -25,8 +28,8 @@ def main(service: str, seconds: str) -> int:
     except (OSError, ValueError, AttributeError, TypeError) as error:
         # A name that is none, or a library without the functions of PAM.
         print(error, file=sys.stderr)
-        return 2
-    return 0 if good else 1
+        return NONE
+    return YES if good else NO
 
 
 if __name__ == "__main__":

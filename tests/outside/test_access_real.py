@@ -529,6 +529,18 @@ def test_pam_says_no_to_who_is_nobody() -> None:
         pam.check("pies", "a\0b", "x")
 
 
+def test_no_answer_of_pam_is_not_a_no(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for text, why in (
+        ("import nothing_is_called_so", "PAM: ModuleNotFoundError: No module named"),
+        ("import os; os.kill(os.getpid(), 11)", "PAM: "),
+    ):
+        program = tmp_path / "program.py"
+        program.write_text(text)
+        monkeypatch.setattr(pam, "_PROGRAM", str(program))
+        with pytest.raises(OSError, match=why):
+            pam.check("pies", "ann", "x")
+
+
 def test_names_and_groups_of_this_machine() -> None:
     accounts = LinuxAccounts()
     assert accounts.of_uid(0) == ("root", accounts.groups("root"))
