@@ -254,6 +254,11 @@ class _Door:
         context = self._server.tls
         if context is None:
             return stream, Peer(Origin(address=host, port=port), local)
-        inside, name = await greet(stream, context)
+        try:
+            inside, name = await greet(stream, context)
+        except trio.BrokenResourceError as error:
+            # The client is only told that it was cut off. Anybody can bring this about.
+            log.debug("cannot speak TLS with %s: %s", host, error.__cause__ or error)
+            raise
         origin = Origin(address=host, port=port, certificate=name, secure=True)
         return inside, Peer(origin, local)

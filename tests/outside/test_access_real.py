@@ -221,7 +221,7 @@ async def test_tls_is_spoken_from_1_2_on_and_nothing_else_on_that_socket(
 
 
 async def test_the_name_in_a_client_certificate_is_the_user(
-    tmp_path: Path, tls: Tls, file: Provider
+    tmp_path: Path, tls: Tls, file: Provider, caplog: pytest.LogCaptureFixture
 ) -> None:
     mine = AUTHORITY.issue_cert("mine.example", common_name="boss")
     pem = str(tmp_path / "mine.pem")
@@ -236,7 +236,10 @@ async def test_the_name_in_a_client_certificate_is_the_user(
         assert (await ann(f"{here.https}/alive/secret"))[0] == 404
         other = trustme.CA().issue_cert("mine.example", common_name="boss")
         other.private_key_and_cert_chain_pem.write_to_path(pem)
+        caplog.set_level("DEBUG", "supervisor.api.serve")
         assert (await boss(f"{here.https}/alive/secret"))[0] == 0
+        assert "cannot speak TLS with 127.0.0.1: " in caplog.text
+        assert "certificate verify failed" in caplog.text
 
 
 async def test_who_never_shakes_hands_is_dropped_and_keeps_nobody_out(
