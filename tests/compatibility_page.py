@@ -159,6 +159,7 @@ PIES: Final[dict[str, str]] = {
     "Options of piesd": """-c --config-file --syntax --config-help -D -I --include-directory -U
         --preprocessor --no-preprocessor --no-include -E --foreground --stderr --instance -s
         --status -T --telinit -h --help -x --debug --force --dump-depmap --dump-prereq -R --restart
+        --restart-component
         -S --stop -r --reload --hup -t --lint --syslog -i --inetd --source-info
         --list-shutdown-sequence --trace-prereq --trace-depend --usage -V --version --rate""",
     "Signals": "SIGTERM SIGINT SIGQUIT SIGHUP SIGCHLD",

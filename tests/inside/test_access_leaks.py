@@ -160,6 +160,7 @@ worlds = st.permutations(VISIBLE)
 allowing: dict[str, Any] = {"user_acl": only("ann"), "admin_acl": only("ann")}
 
 
+@pytest.mark.slow
 @effort(max_examples=20, phases=[Phase.explicit, Phase.reuse, Phase.generate])
 @given(
     worlds,

@@ -1,5 +1,6 @@
 """What is printed as TOML or in pies' syntax reads back as the same configuration."""
 
+import pytest
 from hypothesis import Phase, given, settings
 
 import models
@@ -40,6 +41,7 @@ _NOT_PIES = words(
 """The keys that pies' syntax has nothing for, or only what random tables cannot vary."""
 
 
+@pytest.mark.slow
 def test_every_key_that_pies_has_too_is_among_the_random_ones() -> None:
     drawn: set[str] = set()
 

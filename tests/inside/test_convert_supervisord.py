@@ -31,6 +31,7 @@ def refused(text: str) -> list[tuple[int, str]]:
     return converted.refused(text, "supervisord.conf", "supervisord")
 
 
+@pytest.mark.slow
 def test_a_large_file_that_is_no_ini_is_given_up_soon() -> None:
     for line in ("x\n", "=x\n", "x ; =\n", "[\n"):
         with no_hang():

@@ -229,6 +229,7 @@ def test_what_sleeps_is_tried_at_once_with_a_configuration_that_may_have_mended_
     assert sim.phase("web") is Phase.RUNNING
 
 
+@pytest.mark.slow
 def test_after_an_outage_of_a_day_it_is_up_again_within_one_sleep() -> None:
     sim = running(component("web"))
     outage_ends = sim.now + 86_400
@@ -595,6 +596,7 @@ def test_a_rehearsal_says_what_the_order_then_does_and_changes_nothing() -> None
     assert {step.tag: step.because for step in steps}["db"] == "a restart was asked for"
 
 
+@pytest.mark.slow
 def test_a_thousand_dependents_cost_no_thousand_times_a_thousand_looks() -> None:
     sim = Simulation([component("db"), *(component(f"w{n}", "db") for n in range(1000))])
     looks = 0

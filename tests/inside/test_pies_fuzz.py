@@ -184,6 +184,7 @@ def test_no_text_makes_the_reader_fail(kind: str) -> None:
     fuzz(f"pies, {kind}", _ANY[kind], _check, seconds=SECONDS / len(_ANY))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text",
     [

@@ -36,6 +36,7 @@ def test_a_word_as_it_is_written_means_that_word(text: str) -> None:
     assert [shlex.split(word) for word in written] == [[word] for word in split_words(text)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ["x", "'", '"', "\\", "a'b'", '""', 'a"\\', "x "], ids=repr)
 def test_a_text_of_two_million_characters_is_split_soon(text: str) -> None:
     long = text * (2_000_000 // len(text))
