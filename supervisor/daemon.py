@@ -16,14 +16,16 @@ from functools import partial
 import trio
 
 from supervisor import __version__
+from supervisor.cli.ending import carried_out, prepare_streams
 from supervisor.cli.piesd import Options, parse
+from supervisor.config.settings import runtime_directory
 from supervisor.control.about import About, Hooks
 from supervisor.control.control import Control
 from supervisor.control.identity import Caller, Identities
 from supervisor.engine.describe import summary
 from supervisor.engine.engine import Engine
 from supervisor.engine.plan import Plan
-from supervisor.model.component import InetAddress, Key, UnixAddress
+from supervisor.model.component import InetAddress, Key, Output, UnixAddress
 from supervisor.model.effects import Note
 from supervisor.model.errors import ConfigRejected, SupervisorError
 from supervisor.model.events import Apply, Boot, Hurry, Shutdown
@@ -31,20 +33,23 @@ from supervisor.model.state import Stage
 from supervisor.runtime.holds import HoldMeter
 from supervisor.runtime.mail import Facts
 from supervisor.runtime.outbox import Outbox
-from supervisor.runtime.output import Outputs
+from supervisor.runtime.output import Outputs, open_log_file
 from supervisor.runtime.ownlog import OwnLog, configure, own_place
 from supervisor.runtime.runner import Runner
+from supervisor.runtime.writers import Target
 from supervisor.system import seats
 from supervisor.system.accounts import LinuxAccounts
-from supervisor.system.detach import detach
+from supervisor.system.controls import ControlSockets
+from supervisor.system.detach import close_inherited, detach
 from supervisor.system.lastresort import exit_anyway
 from supervisor.system.linux import LinuxSystem
 from supervisor.system.locks import InstanceLock, PidFile
 from supervisor.system.notify import Notifier
 from supervisor.system.privileges import CannotBecome, become
 from supervisor.system.process_setup import ProcessSetup, prepare_process, restore_nofile
-from supervisor.system.sockets import closing, make_directory, open_control
-from supervisor.tasks import OTHER_TASKS, named_files, read_plan, refuse, show_plan
+from supervisor.system.sockets import check_directory, is_for_one, make_directory
+from supervisor.system.users import NoIdentity, find_user
+from supervisor.tasks import do_other, named_files, read_plan, refuse
 
 log = logging.getLogger("supervisor")
 
@@ -66,19 +71,38 @@ STARTS_FIRST = 2.0
 STATUS_EVERY = 1.0
 """Seconds between two lines of status for the service manager."""
 
+API = "supervisor.api.serve"
+
+LOADED_LATE = (
+    API,
+    "supervisor.config.inetd",
+    "supervisor.config.passwords",
+    "supervisor.config.pies.reader",
+    "supervisor.runtime.httpcheck",
+    "supervisor.runtime.smtp",
+    "argon2",
+    "email.message",
+    "email.policy",
+    "email.utils",
+    "encodings.idna",
+    "ssl",
+)
+"""Modules that are loaded when they are needed. A user that piesd becomes may not read them."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Do what the command line of piesd says, and return its exit code."""
     original_environment = dict(os.environ)
+    prepare_streams()
     options = parse(sys.argv[1:] if argv is None else argv)
-    if options.task in OTHER_TASKS:
-        return OTHER_TASKS[options.task](options)
+    if options.task != "run":
+        return carried_out("piesd", partial(do_other, options))
     try:
         plan = read_plan(options, named_files(options))
     except ConfigRejected as rejected:
         return refuse(rejected)
-    if options.task != "run":
-        return show_plan(plan, options)
+    if options.daemon:
+        close_inherited()
     seats.reserve()  # Before anything else of ours could sit there for good.
     try:
         daemon = Daemon(options, plan)
@@ -87,7 +111,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"piesd: {_reason(error)}", file=sys.stderr)
         return EX_UNAVAILABLE
     if daemon.again:
-        _execute_again(original_environment, daemon.setup)
+        return _execute_again(original_environment, daemon.setup)
     return code
 
 
@@ -97,14 +121,18 @@ def _reason(error: SupervisorError | OSError) -> str:
     return str(error)
 
 
-def _execute_again(environment: dict[str, str], setup: ProcessSetup) -> None:
-    """Replace this process by a new piesd: the same PID, the same arguments."""
+def _execute_again(environment: dict[str, str], setup: ProcessSetup) -> int:
+    """Replace this process by a new piesd: the same PID, the same arguments.
+
+    Returns the exit code if that cannot be done.
+    """
     restore_nofile(setup)
     words = [word for word in sys.orig_argv if word != "--daemon"]
     try:
         os.execve(sys.executable, words, environment)
     except OSError as error:
         print(f"piesd: cannot execute {sys.executable} again: {error.strerror}", file=sys.stderr)
+    return EX_UNAVAILABLE
 
 
 async def guarded(name: str, job: Callable[[], Awaitable[None]]) -> None:
@@ -134,6 +162,7 @@ class Daemon:
         self.again = False
         """Whether to execute this program anew after the end."""
         self._own_log: OwnLog
+        self._more: trio.MemorySendChannel[socket.socket] | None = None
         self._stack = ExitStack()
         self._detached = detach(self._log_path()) if options.daemon else None
         try:
@@ -162,29 +191,49 @@ class Daemon:
         self.pid_file = PidFile(settings.pidfile) if settings.pidfile else None
         if self.pid_file is not None:
             self.pid_file.check(force=self.options.force)
-        new = [settings.runtime_directory] if make_directory(settings.runtime_directory) else []
-        lock = InstanceLock(settings.runtime_directory, settings.instance)
+        runtime = settings.runtime_directory
+        ours = [runtime] if make_directory(runtime) or self._take(runtime) else []
+        check_directory(runtime, self._own_uids())
+        lock = InstanceLock(runtime, settings.instance)
         lock.acquire()
         self._stack.callback(lock.release)
-        self.sockets: list[socket.socket] = []
-        for address in self.plan.control.sockets:
-            self.sockets.append(self._open(address))
-        self._become(new)
+        self.controls = ControlSockets()
+        self._stack.callback(self.controls.close)
+        self.sockets = [self.controls.open(each) for each in self.plan.control.sockets]
+        self._write_pid_file()  # As who we were: it is mostly where only root may write.
+        self._become(ours)
         self.system = LinuxSystem(instance=settings.instance, setup=self.setup)
         self._stack.callback(self.system.dispose)
 
-    def _become(self, new: Sequence[str]) -> None:
+    def _take(self, runtime: str) -> bool:
+        """Make the usual directory root's, if no other instance has anything in it."""
+        usual = runtime == runtime_directory(os.environ, self.euid)
+        taken = self.euid == 0 and usual and is_for_one(runtime, self.plan.daemon.instance)
+        if taken:
+            os.chown(runtime, 0, -1)
+        return taken
+
+    def _own_uids(self) -> set[int]:
+        """Return who we are and who we shall be."""
+        user = self.plan.daemon.user
+        try:
+            return {os.geteuid(), *([] if user is None else [find_user(user).pw_uid])}
+        except NoIdentity as error:
+            raise CannotBecome(f"cannot run piesd as asked: {error.message}") from None
+
+    def _become(self, ours: Sequence[str]) -> None:
         """Be somebody else from here on, if that is asked.
 
         Args:
-            new: directories that we have made; they go with us, as our sockets do.
+            ours: directories that nobody else has a part in; they go with us, as our sockets do.
         """
         settings = self.plan.daemon
         if settings.user is None and not settings.group:
             return
-        owned = [*new]
-        if make_directory(settings.state_directory):
-            owned.append(settings.state_directory)
+        for name in LOADED_LATE:
+            importlib.import_module(name)
+        owned = [*ours, *filter(make_directory, (settings.state_directory, settings.log_directory))]
+        runtime = settings.runtime_directory
         owned += [
             address.path
             for address in self.plan.control.sockets
@@ -197,16 +246,22 @@ class Daemon:
             self.setup.environ,
             taking=owned,
         )
-        if not os.access(settings.runtime_directory, os.W_OK | os.X_OK):
+        if not os.access(runtime, os.W_OK | os.X_OK):
             raise CannotBecome(
-                f"cannot run piesd as {settings.user!r}: "
-                f"it may not write to {settings.runtime_directory}"
+                f"cannot run piesd as {settings.user!r}: it may not write to {runtime}; chown that "
+                "directory, or name another one as 'runtime-directory' in [daemon]"
             )
 
-    def _open(self, address: InetAddress | UnixAddress) -> socket.socket:
-        control = open_control(address)
-        self._stack.callback(closing(control, address))
-        return control
+    def _write_pid_file(self) -> None:
+        if self.pid_file is None:
+            return
+        try:
+            make_directory(os.path.dirname(self.pid_file.path))
+            self.pid_file.write()
+        except OSError as error:
+            log.error("cannot write the pid file %s: %s", self.pid_file.path, error.strerror)
+        else:
+            self._stack.callback(self.pid_file.remove)
 
     def run(self) -> int:
         """Supervise until everything is down; return the exit code."""
@@ -227,6 +282,7 @@ class Daemon:
                 self.system,
                 nursery,
                 self._output_note,
+                self._open_log,
                 syslog=self.plan.daemon.syslog,
                 own_log=self.place,
             )
@@ -251,20 +307,22 @@ class Daemon:
             )
             runner.post(Boot(now))
             await nursery.start(self._serve, control)
-            with self._pid_file():
-                self._announce()
-                nursery.start_soon(guarded, "the watchdog", partial(self._watchdog, runner))
-                nursery.start_soon(guarded, "the status", partial(self._tell_status, runner))
-                await runner.ended.wait()
-                log.info("everything is down; ending with code %d", runner.code)
-                control.close()
-                await outbox.aclose(OUTPUT_GRACE)
-                await outputs.aclose(OUTPUT_GRACE)
-                self._own_log.write = self._own_log.direct
+            self._announce()
+            nursery.start_soon(guarded, "the watchdog", partial(self._watchdog, runner))
+            nursery.start_soon(guarded, "the status", partial(self._tell_status, runner))
+            await runner.ended.wait()
+            log.info("everything is down; ending with code %d", runner.code)
+            control.close()
+            await outbox.aclose(OUTPUT_GRACE)
+            await outputs.aclose(OUTPUT_GRACE)
+            self._own_log.write = self._own_log.direct
             # From here on only a thread that hangs in the kernel can keep us.
             self._call_off = exit_anyway(EXIT_GRACE, runner.code, self._stack.close)
             nursery.cancel_scope.cancel()
         return runner.code
+
+    def _open_log(self, settings: Output) -> Target:
+        return open_log_file(settings, self.control.configuration.plan.daemon.log_directory)
 
     def _engine(self) -> Engine:
         """Return an engine; what it gives to the commands of exit actions is pies' promise."""
@@ -293,7 +351,7 @@ class Daemon:
             python=platform.python_version(),
             system=f"{platform.system()} {platform.release()}",
             started_at=self.system.wall(),
-            sockets=tuple(_url(address) for address in self.plan.control.sockets),
+            sockets=self._urls(),
         )
         hooks = Hooks(
             reexec=self._plan_again,
@@ -309,6 +367,11 @@ class Daemon:
             hooks=hooks,
             identities=Identities(self.plan.control, accounts=LinuxAccounts()),
         )
+
+    def _urls(self) -> tuple[str, ...]:
+        control = self.plan.control
+        scheme = "http" if control.tls is None else "https"
+        return tuple(_url(address, scheme) for address in control.sockets)
 
     def _plan_again(self) -> None:
         self.again = True
@@ -328,11 +391,12 @@ class Daemon:
         """
         with trio.move_on_after(STARTS_FIRST):
             await self.runner.handled()  # Python code in two threads only takes turns.
-        module = await self.system.blocking(importlib.import_module, "supervisor.api.serve")
         ready = False
+        self._more, more = trio.open_memory_channel[socket.socket](0)
         try:
+            module = await self.system.blocking(importlib.import_module, API)
             async with trio.open_nursery() as nursery:
-                await nursery.start(module.serve, control, self.sockets)
+                await nursery.start(partial(module.serve, more=more), control, self.sockets)
                 ready = True
                 task_status.started()
         except Exception:
@@ -346,7 +410,7 @@ class Daemon:
         control: Control,
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
-        """Obey signals: TERM, INT and QUIT shut down, HUP reloads, USR1 reopens logs."""
+        """Obey signals: TERM, INT, QUIT shut down, HUP reloads, USR1 opens things anew."""
         ends = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
         others = (signal.SIGHUP, signal.SIGUSR1, signal.SIGCHLD)
         async with trio.open_nursery() as nursery:
@@ -362,6 +426,20 @@ class Daemon:
                     else:
                         runner.outputs.reopen()
                         log.info("opened the log files anew, as SIGUSR1 asks")
+                        nursery.start_soon(guarded, "the sockets", self._open_lost_sockets)
+
+    async def _open_lost_sockets(self) -> None:
+        """Make the control sockets anew that clients cannot find any more."""
+        if self._more is None:
+            return  # Nobody serves them yet.
+        for address in self.controls.lost():
+            try:
+                opened = await self.system.blocking(self.controls.open, address)
+            except SupervisorError as error:
+                log.error("%s", error)
+                continue
+            await self._more.send(opened)
+            log.warning("the control socket %s had gone: it is there again", address.url)
 
     def _end(self, runner: Runner, by: str) -> None:
         self.again = False  # Whoever sends this wants it to end, and does not expect it back.
@@ -373,8 +451,8 @@ class Daemon:
     # --- telling
 
     def _announce(self) -> None:
-        for address in self.plan.control.sockets:
-            log.info("control socket: %s", _url(address))
+        for url in self._urls():
+            log.info("control socket: %s", url)
         count = len(self.plan.components)
         noun = "component" if count == 1 else "components"
         log.info(
@@ -388,18 +466,6 @@ class Daemon:
         self.notifier.ready(f"supervising {count} {noun}")
         if self._detached is not None:
             self._detached.ready()
-
-    def _pid_file(self) -> ExitStack:
-        stack = ExitStack()
-        if self.pid_file is None:
-            return stack
-        try:
-            self.pid_file.write()
-        except OSError as error:
-            log.error("cannot write the pid file %s: %s", self.pid_file.path, error.strerror)
-        else:
-            stack.callback(self.pid_file.remove)
-        return stack
 
     def _log_notes(self, _revision: int, _changed: frozenset[Key], notes: Sequence[Note]) -> None:
         for note in notes:
@@ -446,5 +512,5 @@ async def _reload(control: Control) -> None:
         log.error("%s", error)
 
 
-def _url(address: InetAddress | UnixAddress) -> str:
-    return address.url if isinstance(address, UnixAddress) else f"http://{address.url[11:]}"
+def _url(address: InetAddress | UnixAddress, scheme: str) -> str:
+    return address.url if isinstance(address, UnixAddress) else f"{scheme}://{address.url[11:]}"

@@ -61,7 +61,18 @@ def refuse(rejected: ConfigRejected) -> int:
     return EX_CONFIG
 
 
-def show_plan(plan: Plan, options: Options) -> int:
+def do_other(options: Options) -> int:
+    """Do what *options* ask for instead of supervising; return the exit code."""
+    if options.task in OTHER_TASKS:
+        return OTHER_TASKS[options.task](options)
+    try:
+        plan = read_plan(options, named_files(options))
+    except ConfigRejected as rejected:
+        return refuse(rejected)
+    return _show_plan(plan, options)
+
+
+def _show_plan(plan: Plan, options: Options) -> int:
     """Print what *options* want to see of a configuration without problems."""
     for warning in plan.warnings:
         print(warning, file=sys.stderr)
@@ -102,7 +113,10 @@ def _config_help(options: Options) -> int:
 def _ask_another(options: Options) -> int:
     from supervisor.cli.remote import carry_out
 
-    return carry_out(options)
+    # Only files that somebody has named: the usual ones are looked at where nothing runs at the
+    # usual place.
+    named = options.files or options.inetd
+    return carry_out(options, named_files(options) if named else ())
 
 
 OTHER_TASKS: Mapping[Task, Callable[[Options], int]] = {

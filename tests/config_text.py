@@ -53,6 +53,11 @@ class InventedHost(Host):
     def hard_limit(self, name: str) -> int | None:
         return {"nofile": 4096, "core": 0}.get(name)
 
+    capable = True
+
+    def may_exceed(self) -> bool:
+        return self.capable
+
     def last_cpu(self) -> int:
         return 3
 

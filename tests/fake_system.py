@@ -370,7 +370,7 @@ class FakeSystem:
         self.texts[fd] = text
         return fd
 
-    def notify_socket(self, path: str) -> int:
+    def notify_socket(self, path: str, key: Key, generation: int) -> int:
         if (failure := self.notify_failures.get(path)) is not None:
             raise failure
         fd = self._new_fd()

@@ -110,6 +110,7 @@ async def guarded(
     *,
     users: Users | None = None,
     files: Sequence[SourceFile] = (),
+    hooks: Hooks | None = None,
     **settings: Any,
 ) -> AsyncIterator[Desk]:
     """Run *components*, and a control with these *settings* of access."""
@@ -122,7 +123,7 @@ async def guarded(
             plan=plan,
             load=disk.load,
             about=ABOUT,
-            hooks=Hooks(),
+            hooks=hooks or Hooks(),
             identities=Identities(plan.control, accounts=users, blocking=inline, uid=1000),
         )
         yield Desk(home, control, disk, [])

@@ -125,23 +125,29 @@ acls: st.SearchStrategy[Plain] = st.one_of(st.just("office"), st.lists(rules, ma
 octals = st.integers(0, 0o777).map(lambda number: f"{number:03o}")
 
 
+_FLAGS = ("disable", "precious", "siggroup", "nullinput")
+flags: st.SearchStrategy[Table] = st.one_of(
+    st.fixed_dictionaries({}, optional=dict.fromkeys(_FLAGS, st.booleans())),
+    st.lists(st.sampled_from(_FLAGS), unique=True).map(lambda given: {"flags": given}),
+    st.sampled_from(_FLAGS).map(lambda flag: {"flags": flag}),
+)
+
+
 def components() -> st.SearchStrategy[Table]:
     """Return tables of one component, without what refers to others."""
     optional: dict[str, st.SearchStrategy[Plain]] = {
-        "disable": st.booleans(),
         "enabled": st.just(True),
-        "precious": st.booleans(),
-        "siggroup": st.booleans(),
-        "nullinput": st.booleans(),
         "user": st.sampled_from(["root", "me"]),
         "group": st.lists(st.sampled_from(["adm", "wheel"]), min_size=1, unique=True),
         "allgroups": st.booleans(),
         "umask": octals,
         "chdir": paths,
         "env": st.lists(steps(), max_size=4),
-        "limits": limits,
+        "env-clear": st.just(True),
+        "env-keep": st.lists(st.sampled_from(["PATH", "LC_*", "A[bc]?"]), max_size=2),
+        "instances": st.integers(1, 3),
+        "limits": st.one_of(limits, st.sampled_from(["N10 c5", "T1R2U16", "A 5 L3 S 8"])),
         "nice": st.integers(-20, 19),
-        "remove-file": paths,
         "stdout": outputs,
         "stderr": outputs,
         "on-exit": st.lists(actions, min_size=1, max_size=2),
@@ -149,7 +155,50 @@ def components() -> st.SearchStrategy[Table]:
         "admin-acl": acls,
     }
     rest = st.fixed_dictionaries({}, optional=optional)
-    return st.builds(lambda said, keys: {**said, **keys}, commands(), rest)
+    names = st.sampled_from(["remove-file", "rmfile"])
+    removed = st.one_of(st.just({}), st.builds(lambda name, path: {name: path}, names, paths))
+    parts = st.tuples(commands(), rest, removed, flags)
+    return parts.map(lambda tables: {name: each for keys in tables for name, each in keys.items()})
+
+
+around: st.SearchStrategy[dict[str, Table]] = st.fixed_dictionaries(
+    {},
+    optional={
+        "control": st.fixed_dictionaries(
+            {},
+            optional={
+                "socket": st.sampled_from(
+                    ["unix:///run/x y.ctl;mode=660", "file:///run/b;user=me"]
+                ),
+                "realm": texts,
+                "acl": acls,
+                "admin-acl": acls,
+                "user-acl": acls,
+            },
+        ),
+        "syslog": st.fixed_dictionaries(
+            {},
+            optional={
+                "dev": st.sampled_from(["/dev/log", "192.0.2.1:514", "192.0.2.1"]),
+                "facility": st.sampled_from(["daemon", "local3"]),
+                "tag": names,
+            },
+        ),
+        "mail": st.fixed_dictionaries(
+            {}, optional={"program": paths, "command-line": words.map(shlex.join)}
+        ),
+        "identity-provider": st.dictionaries(
+            names,
+            st.sampled_from(
+                [{"type": "system"}, {"type": "pam", "service": "x y"}, {"type": "pam"}]
+            ),
+            max_size=2,
+        ),
+        "defaults": st.fixed_dictionaries(
+            {}, optional={"user": st.just("me"), "umask": octals, "precious": st.just(True)}
+        ),
+    },
+)
 
 
 @st.composite
@@ -160,15 +209,22 @@ def configurations(draw: st.DrawFn) -> Table:
     lives: list[str] = []
     for number, tag in enumerate(tags):
         table = draw(components())
-        if table.get("disable") is True:
+        given = str(table.get("flags", ""))
+        if table.get("disable") is True or "disable" in given:
             table.pop("enabled", None)
-        mode = draw(st.sampled_from(["respawn", "once", "startup", "shutdown", "inetd"]))
+        modes = ["respawn", "exec", "once", "startup", "shutdown", "inetd"]
+        mode = draw(st.sampled_from(modes))
         table["mode"] = mode
         if mode == "inetd":
             table.pop("nullinput", None)
-            table["socket"] = f"inet://127.0.0.1:{8000 + number}"
+            table.pop("instances", None)
+            if "nullinput" in given:
+                table.pop("flags")
+            sockets = [f"inet://127.0.0.1:{8000 + number}", f"inet6+tcp://[::1]:{8000 + number}"]
+            sockets.append(f"unix:///run/{number} x;mode=660;user=root")
+            table["socket"] = draw(st.sampled_from(sockets))
             table["max-instances"] = draw(st.integers(1, 9))
-        elif mode in ("respawn", "once"):
+        elif mode in ("respawn", "exec", "once"):
             if lives:
                 table["prerequisites"] = draw(st.one_of(st.just("all"), st.just(tuple(lives))))
             lives.append(tag)
@@ -185,11 +241,20 @@ def configurations(draw: st.DrawFn) -> Table:
                 "shutdown-timeout": st.integers(0, 99),
                 "env": st.lists(steps(), max_size=3),
                 "limits": limits,
+                "pidfile": paths,
+                "state-directory": paths,
+                "user": st.sampled_from(["root", "me"]),
+                "group": st.sampled_from(["adm", ["adm", "wheel"]]),
+                "allgroups": st.booleans(),
             },
         )
     )
-    if daemon:
-        root["daemon"] = daemon
+    for name, table in (("daemon", daemon), *draw(around).items()):
+        if table:
+            root[name] = table
+    for tag in lives[:-1]:
+        if draw(st.booleans()):
+            made[tag] = {**made[tag], "dependents": (lives[-1],)}  # type: ignore[dict-item]  # a table
     if draw(st.booleans()):
         root["on-exit"] = draw(st.lists(actions, min_size=1, max_size=2))
     return root
@@ -238,5 +303,11 @@ def plan(text: str, syntax: str) -> Plan:
 
 
 def placeless(components: tuple[Component, ...]) -> list[Component]:
-    """Return components without the places that they were written at."""
-    return [replace(component, source=Where("", 0)) for component in components]
+    """Return components without the places that they were written at.
+
+    Nor do they tell which are instances of one: pies' syntax has each on its own.
+    """
+    return [
+        replace(component, source=Where("", 0), template=None, instance=None)
+        for component in components
+    ]

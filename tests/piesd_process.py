@@ -70,6 +70,7 @@ class Piesd:
         self._log = home / "piesd.log"
         self._notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._notify.bind(str(home / "notify"))
+        (home / "notify").chmod(0o777)  # As the service manager's: piesd may become somebody else.
         self._notify.settimeout(PATIENCE)
         self.write(config)
         with self._log.open("ab") as log:

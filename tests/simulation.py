@@ -39,6 +39,7 @@ from supervisor.model.events import (
     Happened,
     ListenerClosed,
     Listening,
+    MailTried,
     NotReady,
     Order,
     Ready,
@@ -83,6 +84,10 @@ class Simulation:
         self.launches: dict[Key, Spawn] = {}
         """The latest launch of each."""
         self.mails: list[Mail] = []
+        self.untried = 0
+        """How many of these nobody has tried to send yet."""
+        self.nobody_mails = False
+        """Whether mails are not tried by themselves when everything settles."""
         self.over: dict[Key, Exit] = {}
         """The commands that have ended, and how."""
         self.notes: list[Note] = []
@@ -123,6 +128,8 @@ class Simulation:
                 self.exit(*dying)
             elif self.orphans and self._lost_signalled():
                 pass
+            elif self.untried and not self.nobody_mails:
+                self.try_mail()
             else:
                 return self
         raise AssertionError("the simulation does not come to rest")
@@ -152,6 +159,11 @@ class Simulation:
     def run_command(self, tag: Key, text: str = "hello") -> None:
         """Let somebody ask for a command on behalf of *tag*."""
         self.post(RunCommand(tag, "mailer", ("sendmail", "a@b"), text=text))
+
+    def try_mail(self) -> None:
+        """Let the first try to send a mail be over."""
+        self.untried -= 1
+        self.post(MailTried())
 
     def spawn_one(self, index: int = 0, *, fail: bool = False) -> None:
         """Let one pending spawn succeed or fail."""
@@ -306,6 +318,7 @@ class Simulation:
             case Mail(tag):
                 self.history.append(f"mail {tag}")
                 self.mails.append(effect)
+                self.untried += 1
             case CommandEnded(key, end):
                 assert key not in self.over, f"{key} has ended twice"
                 self.over[key] = end

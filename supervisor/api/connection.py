@@ -40,6 +40,12 @@ _GONE = (trio.BrokenResourceError, trio.ClosedResourceError)
 
 _PHRASES = {status.value: status.phrase.encode() for status in HTTPStatus}
 
+_TWO_ENDS = frozenset({b"content-length", b"transfer-encoding"})
+"""Where a request with both ends for us, another may begin for a proxy in front of us.
+
+Source: RFC 9112 section 6.3.
+"""
+
 _UNFINISHED = (h11.IDLE, h11.SEND_BODY)
 """States of a client whose request has not wholly arrived."""
 
@@ -57,6 +63,12 @@ class _Protocol(H11Protocol):
         pass
 
     async def _create_stream(self, request: h11.Request) -> None:
+        if {name for name, _ in request.headers} >= _TWO_ENDS:
+            await self.refuse(
+                BadRequest("cannot read the request: it says in two ways how long it is")
+            )
+            await self.send(Closed())
+            return
         self.stream = HTTPStream(
             self.app,
             self.config,
@@ -93,7 +105,7 @@ class _Protocol(H11Protocol):
             )
         await super()._send_h11_event(event)
 
-    async def refuse(self, error: SupervisorError, status: int) -> None:
+    async def refuse(self, error: SupervisorError, status: int = 400) -> None:
         """Answer *error* if nothing was answered yet; the connection ends with it."""
         if self.connection.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
             return

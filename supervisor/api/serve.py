@@ -46,6 +46,7 @@ async def serve(
     sockets: Sequence[socket.socket],
     *,
     limits: Limits | None = None,
+    more: trio.MemoryReceiveChannel[socket.socket] | None = None,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Answer for *control* on *sockets* until cancelled.
@@ -63,6 +64,7 @@ async def serve(
         control: what is asked; it is closed at the end.
         sockets: listening stream sockets, UNIX or TCP; closed at the end, paths left alone.
         limits: what clients may cost.
+        more: further sockets that come while it is under way.
         task_status: told when all sockets are served.
     """
     server = _Server(control, limits or Limits())
@@ -76,6 +78,9 @@ async def serve(
                     door = _Door(server, each, connections)
                     doors.start_soon(door.serve)
                 task_status.started()
+                if more is not None:
+                    async for each in more:
+                        doors.start_soon(_Door(server, each, connections).serve)
         finally:
             control.configuration.prepare.remove(server.get_ready)
             control.close()
@@ -249,6 +254,11 @@ class _Door:
         context = self._server.tls
         if context is None:
             return stream, Peer(Origin(address=host, port=port), local)
-        inside, name = await greet(stream, context)
+        try:
+            inside, name = await greet(stream, context)
+        except trio.BrokenResourceError as error:
+            # The client is only told that it was cut off. Anybody can bring this about.
+            log.debug("cannot speak TLS with %s: %s", host, error.__cause__ or error)
+            raise
         origin = Origin(address=host, port=port, certificate=name, secure=True)
         return inside, Peer(origin, local)

@@ -6,6 +6,8 @@ from __future__ import annotations
 
 from enum import IntEnum
 
+from supervisor.cli import ending
+
 
 class Code(IntEnum):
     """How piesctl ends, and what its help says about it."""
@@ -25,16 +27,17 @@ class Code(IntEnum):
     NOT_SETTLED = 4, "ordered, but not settled within the time to wait"
     OUTDATED = 5, "restarted, but with a configuration older than its files"
     BUG = 70, "a fault of piesctl itself"
+    UNWRITTEN = ending.UNWRITTEN, "the output cannot be written: a full disk"
     INTERRUPTED = 130, "interrupted by Ctrl-C"
-    UNREAD = 141, "the reader of the output has gone"
+    UNREAD = ending.UNREAD, "the reader of the output has gone"
 
 
 def for_error(error: Exception) -> Code:
     """Return the exit code that an error of the client becomes."""
-    from supervisor.client import BadAddress, NotSettled, Refused, Unreachable
+    from supervisor.client import BadAddress, BadFile, NotSettled, Refused, Unreachable
 
     match error:
-        case BadAddress():
+        case BadAddress() | BadFile():
             return Code.USAGE
         case Unreachable():
             return Code.UNREACHABLE

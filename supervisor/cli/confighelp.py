@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from supervisor.config import keys
+from supervisor.config import keys, later
 from supervisor.config.pies import words
 
 _WIDTH = 78
@@ -18,6 +18,8 @@ _BLOCKS: tuple[tuple[str, Iterable[str]], ...] = (
     ("syslog { … }", words.SYSLOG),
     ("identity-provider NAME { … }", words.PROVIDER),
     ("acl { … }, defacl NAME { … }", words.ACL),
+    ("Of these without effect", words.WITHOUT_EFFECT | {"idle-timeout"}),
+    ("Of these not supported yet", words.LATER | (words.COMPONENT & later.COMPONENT)),
 )
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from supervisor import __version__
-from supervisor.cli import codes
+from supervisor.cli import codes, ending
 from supervisor.cli.codes import Code
 from supervisor.cli.completing import COMPLETE_VARIABLE, completion
 from supervisor.cli.configuring import config
@@ -94,13 +94,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     settings = Settings()
     try:
-        code = _run(words, settings)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        return _nobody_reads()
+        return ending.carried_out("piesctl", lambda: int(_run(words, settings)))
     except KeyboardInterrupt:
         return int(Code.INTERRUPTED)
-    return int(code)
 
 
 def _run(words: list[str], settings: Settings) -> int:
@@ -115,7 +111,9 @@ def _run(words: list[str], settings: Settings) -> int:
         return _explain_usage(fault, settings)
     except (BrokenPipeError, KeyboardInterrupt):
         raise
-    except Exception as error:  # noqa: BLE001  (whatever it is, a person gets one line)
+    except Exception as error:  # (whatever it is, a person gets one line)
+        if isinstance(error, OSError) and ending.is_unwritten(error):
+            raise
         return _explain(error, settings)
 
 
@@ -157,14 +155,6 @@ def _explain(error: Exception, settings: Settings) -> int:
 def _data(settings: Settings, code: Code, kind: str, message: str, hint: str) -> None:
     failure = {"status": "ER", "exit": int(code), "code": kind, "message": message, "hint": hint}
     Screen(as_json=settings.json).data(failure)
-
-
-def _nobody_reads() -> int:
-    # The interpreter flushes standard output once more at its end; that must find a reader.
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
-    os.close(nowhere)
-    return int(Code.UNREAD)
 
 
 if __name__ == "__main__":

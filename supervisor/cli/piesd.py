@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn
 from msgspec import Struct
 
 from supervisor import __version__
-from supervisor.config.pies.options import PreprocessOptions
+from supervisor.config.pies.options import DEFAULT_COMMAND, DEFAULT_INCLUDE, PreprocessOptions
 from supervisor.model.settings import SourceFile
 
 if TYPE_CHECKING:
@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 USAGE_ERROR = 2
 
-_EPILOG = """\
+_EPILOG = f"""\
+preprocessor: {DEFAULT_COMMAND}
+include path: {":".join(DEFAULT_INCLUDE)}
+
 environment: PIESD_CONFIG (colon separated) stands in for -c, PIESD_INSTANCE for --instance.
 Without either, /etc/piesd/piesd.toml and /etc/piesd/conf.d are read (by others than root:
 $XDG_CONFIG_HOME/piesd/...); where those are not there, /etc/pies.conf.
@@ -280,7 +283,13 @@ def _add_tasks(parser: argparse.ArgumentParser) -> None:
     task("status", "-s", "--status", help="list the components of the running piesd")
     task("stop", "-S", "--stop", help="shut the running piesd down")
     task("reload", "-r", "--reload", "--hup", help="make the running piesd read its files again")
-    task("restart", "-R", "--restart", help="restart the components TAG… of the running piesd")
+    task(
+        "restart",
+        "-R",
+        "--restart",
+        "--restart-component",
+        help="restart the components TAG… of the running piesd",
+    )
     group.add_argument("--usage", nargs=0, action=_Usage, help="print a short usage and exit")
     group.add_argument(
         "-V", "--version", action="version", version=f"piesd {__version__}", help="print it"

@@ -11,6 +11,7 @@ import click
 from supervisor.cli.codes import Code
 from supervisor.cli.completing import complete_selector, complete_tag
 from supervisor.cli.figures import clock, word
+from supervisor.cli.selecting import TAG
 from supervisor.cli.settings import Settings, Verb, pass_settings
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ def _show(
 
 
 @click.command(cls=Verb)
-@click.argument("tag", shell_complete=complete_tag)
+@click.argument("tag", type=TAG, shell_complete=complete_tag)
 @pass_settings
 def why(settings: Settings, tag: str) -> int:
     """Say why TAG is as it is: every gate between it and running, and how it ended last."""
@@ -155,7 +156,7 @@ def _text(value: Json) -> str:
 
 
 @click.command(cls=Verb)
-@click.argument("tag", shell_complete=complete_tag)
+@click.argument("tag", type=TAG, shell_complete=complete_tag)
 @pass_settings
 def alive(settings: Settings, tag: str) -> int:
     """Tell whether TAG is up: exit code 0 if it is, 1 if it is down or unknown."""

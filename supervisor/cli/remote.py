@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -12,31 +13,53 @@ from supervisor.cli import pieslist
 from supervisor.cli.terminal import clean
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from supervisor.cli.piesd import Options
-    from supervisor.client import Client
+    from supervisor.client import Client, Place
+    from supervisor.model.settings import SourceFile
 
 EX_UNAVAILABLE = 69
 
 
-def carry_out(options: Options) -> int:
+def carry_out(options: Options, files: Sequence[SourceFile]) -> int:
     """Speak to the running instance as *options* say; return the exit code.
 
-    The instance is found as piesctl finds it; the first `--socket` names it directly.
+    Args:
+        files: the configuration that it runs with, if that was given: it has the socket, unless
+            `--socket` says it. Without both, the instance is found as piesctl finds it.
     """
-    from supervisor.client import BadAddress, Client, Refused, Unreachable, find
+    from supervisor.client import Client, ClientError, Refused
 
     try:
-        place = find(options.sockets[0] if options.sockets else None, options.instance)
-        _ask(Client(place), options)
-    except (BadAddress, Refused, Unreachable) as error:
-        for line in (str(error), getattr(error, "hint", "")):
-            if line:
-                print(f"piesd: {clean(line)}", file=sys.stderr)
+        return _ask(Client(_place(options, files)), options)
+    except ClientError as error:
+        _complain(*str(error).splitlines(), error.hint.replace("--url", "--socket"))
         return 1 if isinstance(error, Refused) else EX_UNAVAILABLE
-    return 0
 
 
-def _ask(client: Client, options: Options) -> None:
+def _complain(*lines: str) -> None:
+    for line in filter(None, lines):
+        print(f"piesd: {clean(line)}", file=sys.stderr)
+
+
+def _place(options: Options, files: Sequence[SourceFile]) -> Place:
+    from supervisor.cli.finding import configured_place, find_daemon
+
+    if files and not options.sockets:
+        return configured_place(
+            files,
+            options.instance,
+            environ=os.environ,
+            euid=os.geteuid(),
+            preprocessing=options.preprocessing,
+            note=_complain,
+        )
+    url = options.sockets[0] if options.sockets else None
+    return find_daemon(url, options.instance, note=_complain)
+
+
+def _ask(client: Client, options: Options) -> int:
     match options.task:
         case "status":
             now = dt.datetime.now().astimezone()
@@ -50,6 +73,16 @@ def _ask(client: Client, options: Options) -> None:
             from supervisor.client import Order
 
             tags = [{"op": "component", "arg": tag} for tag in options.tags]
+            unknown = [
+                tag
+                for tag, selector in zip(options.tags, tags, strict=True)
+                if not client.programs(selector, fields=("tag",))
+            ]
+            if unknown:
+                names = ", ".join(unknown)
+                _complain(f"cannot restart {names}: there is no such component; nothing is done")
+                return 1
             client.order(Order("restart", {"op": "or", "arg": tags}))
         case _:
             raise ValueError(options.task)
+    return 0

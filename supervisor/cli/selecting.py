@@ -16,6 +16,21 @@ if TYPE_CHECKING:
     from supervisor.client import Selector as SelectorJson
     from supervisor.selectors import Selector
 
+
+class _Tag(click.ParamType[str]):
+    """The tag of a component; an empty one would ask for something else."""
+
+    name = "tag"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if not value:
+            self.fail("a tag is not empty", param, ctx)
+        return value
+
+
+TAG = _Tag()
+"""What the argument of a command is that asks about one component."""
+
 _SIMPLE = re.compile(r"[\w.:@/%+~,=()-]+")
 _JSON_WORDS = frozenset({"true", "false", "null"})
 

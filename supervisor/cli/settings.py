@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from supervisor.client import Client
+    from supervisor.client.connection import Password
+    from supervisor.client.place import Place
 
 
 @dataclass(slots=True)
@@ -27,6 +29,9 @@ class Settings:
     instance: str | None = None
     no_color: bool = False
     verbose: bool = False
+    dump: bool = False
+    contacts: str | None = None
+    no_netrc: bool = False
 
     def screen(self) -> Screen:
         """Return where the answers go."""
@@ -37,11 +42,32 @@ class Settings:
 
         Raises:
             BadAddress: they name none that we could speak to.
+            BadFile: a file that should name it cannot be used.
         """
         # Late, because `--help` and completion of a verb need no HTTP, which takes 40 ms to load.
-        from supervisor.client import Client, find
+        from supervisor.cli.finding import find_daemon
+        from supervisor.client import Client
+        from supervisor.client.connection import Telling
 
-        return Client(find(self.url, self.instance), timeout, trace if self.verbose else None)
+        place = find_daemon(self.url, self.instance, self.contacts, note=self._note)
+        telling = Telling(trace, self.dump) if self.verbose or self.dump else None
+        return Client(place, timeout, telling, credentials=self._credentials(place))
+
+    def _credentials(self, place: Place) -> Password | None:
+        if self.no_netrc:
+            return None
+        from supervisor.client.errors import BadFile
+        from supervisor.client.netrc import credentials_for, netrc_path
+
+        try:
+            return credentials_for(place, netrc_path())
+        except BadFile as fault:
+            # Most questions need no password; one that does is refused, and this tells why.
+            self._note(f"{fault}; going on without" + (f" ({fault.hint})" if fault.hint else ""))
+            return None
+
+    def _note(self, text: str) -> None:
+        self.screen().note(f"piesctl: {text}")
 
 
 def trace(text: str) -> None:
@@ -83,7 +109,21 @@ def common_options(*, hidden: bool) -> list[click.Parameter]:
         ),
         option("json", "--json", is_flag=True, help="Answer in JSON."),
         option("no_color", "--no-color", is_flag=True, help="No colours (environment: NO_COLOR)."),
-        option("verbose", "--verbose", "-v", is_flag=True, help="Show the dialogue with piesd."),
+        option(
+            "verbose", "--verbose", "-v", is_flag=True, help="Show what is asked, and the status."
+        ),
+        option("dump", "--dump", "-d", is_flag=True, help="Show the whole dialogue with piesd."),
+        option(
+            "contacts",
+            "--config-file",
+            "-c",
+            metavar="FILE",
+            type=click.Path(),
+            help="Read addresses of instances here, and not in /etc/piesctl.conf.",
+        ),
+        option(
+            "no_netrc", "--no-netrc", "-N", is_flag=True, help="Take no password from ~/.netrc."
+        ),
     ]
 
 
@@ -92,7 +132,11 @@ class Verb(click.Command):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.params.extend(common_options(hidden=True))
+        # A letter that a command uses itself means that: `top -d 2`.
+        taken = {word for param in self.params for word in param.opts}
+        for option in common_options(hidden=True):
+            option.opts = [word for word in option.opts if word not in taken]
+            self.params.append(option)
 
 
 class Family(click.Group):

@@ -10,6 +10,7 @@ import click
 from supervisor.cli.codes import Code
 from supervisor.cli.completing import complete_tag
 from supervisor.cli.figures import clock, word
+from supervisor.cli.selecting import TAG
 from supervisor.cli.settings import Settings, Verb, pass_settings
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ _LEVELS = {"warning": "yellow", "error": "red", "debug": "dim"}
 
 
 @click.command(cls=Verb)
-@click.argument("tag", shell_complete=complete_tag)
+@click.argument("tag", type=TAG, shell_complete=complete_tag)
 @click.option("--follow", "-f", is_flag=True, help="Go on with the lines to come.")
 @click.option(
     "--lines",

@@ -42,13 +42,21 @@ def show(screen: Screen, columns: Sequence[Column], rows: Iterable[Row]) -> None
     """Write a table. A terminal's width cuts the last column; a pipe gets everything."""
     listed = list(rows)
     if not screen.terminal:
-        for line in plain(columns, listed):
-            sys.stdout.write(line + "\n")
+        _show_plain(columns, listed)
         return
     from rich.console import Console
 
     console = Console(highlight=False, markup=False, emoji=False, no_color=not screen.colour)
+    if console.width < sum(len(column.title) + 2 for column in columns[:-1]) + _LEAST:
+        # Columns of no width say nothing: let the terminal break the lines.
+        _show_plain(columns, listed)
+        return
     console.print(rich_table(columns, listed, console.width))
+
+
+def _show_plain(columns: Sequence[Column], rows: Sequence[Row]) -> None:
+    for line in plain(columns, rows):
+        sys.stdout.write(line + "\n")
 
 
 def plain(columns: Sequence[Column], rows: Sequence[Row]) -> list[str]:

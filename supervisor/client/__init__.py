@@ -7,7 +7,14 @@ client.order(Order("restart", {"op": "component", "arg": "web"}, wait=30))
 """
 
 from supervisor.client.client import ALL, Alive, Client, Json, Order, Pending, Selector
-from supervisor.client.errors import BadAddress, ClientError, NotSettled, Refused, Unreachable
+from supervisor.client.errors import (
+    BadAddress,
+    BadFile,
+    ClientError,
+    NotSettled,
+    Refused,
+    Unreachable,
+)
 from supervisor.client.place import InetPlace, Place, UnixPlace, find, parse_url
 from supervisor.client.stream import Message
 
@@ -15,6 +22,7 @@ __all__ = [
     "ALL",
     "Alive",
     "BadAddress",
+    "BadFile",
     "Client",
     "ClientError",
     "InetPlace",

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote, urlencode
 
-from supervisor.client.connection import Credentials, Exchange, Trust
+from supervisor.client.connection import Credentials, Exchange, Telling, Trust
 from supervisor.client.errors import NotSettled, Refused, Unreachable
 from supervisor.client.stream import Message, messages
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from supervisor.client.place import Place
 
@@ -93,7 +93,7 @@ class Client:
     Args:
         place: where the daemon is (see `supervisor.client.place.find`).
         timeout: seconds to wait for anything but what was asked to take longer.
-        trace: is told each request and the status of its answer; credentials are not in it.
+        telling: who is told of each request and its answer.
         credentials: who we say we are; without, the daemon goes by our uid or our certificate.
         trust: for `https`.
     """
@@ -102,14 +102,14 @@ class Client:
         self,
         place: Place,
         timeout: float = 10.0,
-        trace: Callable[[str], None] | None = None,
+        telling: Telling | None = None,
         *,
         credentials: Credentials | None = None,
         trust: Trust | None = None,
     ) -> None:
         self.place, self.timeout = place, timeout
         self._credentials, self._trust = credentials, trust
-        self._trace = trace or (lambda _: None)
+        self._telling = telling
 
     # --- pies' endpoints
 
@@ -154,9 +154,13 @@ class Client:
         exchange = self._exchange("GET", f"/alive/{_word(tag)}")
         response = exchange.response()
         retry = response.getheader("Retry-After", "")
-        exchange.read()
-        if response.status not in {200, 403, 404, 503}:
-            raise Refused(response.status, "refused", f"cannot ask for {tag!r}: {response.reason}")
+        if response.status == 200:
+            if _object(_decode(exchange)).get("status") != "OK":
+                raise _strange()
+        elif isinstance(
+            error := _error(response.status, exchange.read()), Unreachable
+        ) or response.status not in {404, 503}:
+            raise error
         return Alive(response.status, int(retry) if retry.isdigit() else None)
 
     def files(self) -> list[dict[str, Json]]:
@@ -271,7 +275,6 @@ class Client:
         headers: Mapping[str, str] | None = None,
         timeout: float | None = None,
     ) -> Exchange:
-        self._trace(f"> {method} {target}" + ("" if body is None else f" {_compact(body)}"))
         # The type is sent with every request, body or not: it is what tells the daemon that no web
         # page made a browser send it.
         kind = {"Content-Type": "application/json", "Accept": "*/*", **(headers or {})}
@@ -285,15 +288,13 @@ class Client:
             headers=kind,
             timeout=self.timeout if timeout is None else timeout,
             trust=self._trust,
+            telling=self._telling,
         )
 
     def _ask(
         self, method: str, target: str, body: Json = None, timeout: float | None = None
     ) -> Json:
-        exchange = self._exchange(method, target, body, timeout=timeout)
-        response = exchange.response()
-        self._trace(f"< {response.status} {response.reason}")
-        return _decode(exchange)
+        return _decode(self._exchange(method, target, body, timeout=timeout))
 
     def _stream(self, target: str) -> Iterator[Message]:
         exchange = _checked(self._exchange("GET", target))
@@ -343,7 +344,7 @@ def _with(path: str, query: Mapping[str, str]) -> str:
 
 
 def _word(text: str) -> str:
-    return quote(text, safe=":")
+    return quote(text, safe=":", errors="surrogateescape")
 
 
 def _compact(value: Json) -> str:
@@ -354,12 +355,12 @@ def _checked(exchange: Exchange) -> Exchange:
     """Return *exchange* when its answer is good.
 
     Raises:
-        NotSettled, Refused: it is not.
+        NotSettled, Refused, Unreachable: it is not.
     """
     response = exchange.response()
     if response.status < 400:
         return exchange
-    raise _error(response.status, response.reason, exchange.read())
+    raise _error(response.status, exchange.read())
 
 
 def _decode(exchange: Exchange) -> Json:
@@ -390,24 +391,27 @@ def _strange() -> Unreachable:
     )
 
 
-def _error(status: int, reason: str, body: bytes) -> Refused | NotSettled:
-    """Return the error that an answer stands for, in either of the two families of answers."""
+def _error(status: int, body: bytes) -> Refused | NotSettled | Unreachable:
+    """Return the error that an answer stands for, in either of the two families of answers.
+
+    Whoever says no in another way is not a piesd.
+    """
     try:
         answer = json.loads(body)
     except ValueError:
         answer = None
-    code, message, hint = "refused", f"{status} {reason}", ""
+    code, hint = "refused", ""
     match answer:
         case {"messages": [str(first), *rest]}:
             message, hint = first, " ".join(str(text) for text in rest)
-        case {"message": str(text)}:
+        case {"status": "ER", "message": str(text)}:
             message = text
         case _:
-            pass
-    if isinstance(answer, dict) and isinstance(answer.get("code"), str):
+            return _strange()
+    if isinstance(answer.get("code"), str):
         code = answer["code"]
     if status == 401:
-        hint = hint or "give a name and a password, or a token"
+        hint = hint or "give a name and a password (piesctl takes them from ~/.netrc), or a token"
     if status == 504:
         return NotSettled(message)
     return Refused(status, code, message, hint)

@@ -17,7 +17,7 @@ from supervisor.client.errors import BadAddress, Unreachable
 from supervisor.client.place import InetPlace, Place, UnixPlace, neighbours
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +64,32 @@ class Trust:
     key: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Telling:
+    """Who is told of the dialogue, and whether of all of it or of the first lines alone.
+
+    Credentials are not told.
+    """
+
+    line: Callable[[str], None]
+    whole: bool = False
+
+    def head(self, sign: str, first: str, headers: Mapping[str, str]) -> None:
+        """Tell the first line of a request or an answer, and what is said with it."""
+        self.line(f"{sign} {first}")
+        if self.whole:
+            for name, value in headers.items():
+                shown = f"{value.split()[0]} …" if name == "Authorization" else value
+                self.line(f"{sign} {name}: {shown}")
+            self.line(sign)
+
+    def body(self, sign: str, data: bytes) -> None:
+        """Tell a piece of a body."""
+        if self.whole:
+            for line in data.decode("utf-8", "replace").splitlines():
+                self.line(f"{sign} {line}")
+
+
 class _UnixConnection(HTTPConnection):
     """An HTTP connection over a UNIX socket."""
 
@@ -94,18 +120,28 @@ class Exchange:
         headers: Mapping[str, str] | None = None,
         timeout: float,
         trust: Trust | None = None,
+        telling: Telling | None = None,
     ) -> None:
         self._place, self._timeout = place, timeout
+        self._telling = telling or Telling(lambda _: None)
         self._response: HTTPResponse | None = None
         self._http: HTTPConnection
         match place:
             case UnixPlace(path):
                 self._http = _UnixConnection(path, timeout)
-            case InetPlace(host, port, True):
-                context = _context(trust or Trust())
-                self._http = HTTPSConnection(host, port, timeout=timeout, context=context)
-            case InetPlace(host, port):
-                self._http = HTTPConnection(host, port, timeout=timeout)
+            case InetPlace(host, port, tls, source):
+                here = (source, 0) if source else None
+                self._http = (
+                    HTTPSConnection(
+                        host,
+                        port,
+                        timeout=timeout,
+                        source_address=here,
+                        context=_context(trust or Trust()),
+                    )
+                    if tls
+                    else HTTPConnection(host, port, timeout=timeout, source_address=here)
+                )
         try:
             self._http.connect()
         except OSError as exc:
@@ -114,6 +150,8 @@ class Exchange:
         # http.client lets the socket go once it knows that the connection ends with the answer;
         # the answer goes on reading from it.
         self._socket = self._http.sock
+        self._telling.head(">", f"{method} {target}", headers or {})
+        self._telling.body(">", body or b"")
         try:
             self._http.request(method, target, body=body, headers=dict(headers or {}))
         except BrokenPipeError:
@@ -141,24 +179,31 @@ class Exchange:
             except (OSError, HTTPException) as exc:
                 self.close()
                 raise self._lost(exc) from exc
+            first = f"{self._response.status} {self._response.reason}"
+            self._telling.head("<", first, dict(self._response.headers))
         return self._response
 
     def read(self) -> bytes:
         """Return the whole body."""
         try:
-            return self.response().read()
+            data = self.response().read()
         except (OSError, HTTPException) as exc:
             raise self._lost(exc) from exc
+        else:
+            self._telling.body("<", data)
+            return data
         finally:
             self.close()
 
     def read_line(self) -> bytes:
         """Return the next line of the body with its end, or `b""` when there is no more."""
         try:
-            return self.response().readline()
+            line = self.response().readline()
         except (OSError, HTTPException) as exc:
             self.close()
             raise self._lost(exc) from exc
+        self._telling.body("<", line)
+        return line
 
     def patient(self) -> None:
         """From now on wait for the body without a deadline: the caller or the daemon ends it."""
@@ -241,7 +286,7 @@ def _cannot_connect(place: Place, exc: OSError, timeout: float) -> Unreachable |
         case InetPlace():
             return Unreachable(
                 Unreachable.NOT_RUNNING,
-                f"cannot connect to {place}: {_reason(exc)}",
+                f"cannot connect to {place}{_from(place)}: {_reason(exc)}",
                 "start piesd with that socket, or say where it is (--url)",
             )
 
@@ -252,6 +297,12 @@ def _cannot_connect_unix(path: str, exc: OSError) -> Unreachable | BadAddress:
             Unreachable.NO_RIGHT,
             f"cannot use {path}: you (uid {os.getuid()}) have no right to it{_owner(path)}",
             "run piesctl as that user or as root, or give the socket a mode and a group",
+        )
+    if exc.errno == errno.EAGAIN:
+        return Unreachable(
+            Unreachable.NO_ANSWER,
+            f"cannot connect to {path}: as many as may wait there are waiting already",
+            "piesd may be stopped or overloaded",
         )
     if exc.errno in {errno.ENOENT, errno.ENOTDIR}:
         others = neighbours(path)
@@ -272,6 +323,10 @@ def _cannot_connect_unix(path: str, exc: OSError) -> Unreachable | BadAddress:
         )
     # "AF_UNIX path too long" comes without an errno.
     return BadAddress(f"unix://{path}", _reason(exc))
+
+
+def _from(place: InetPlace) -> str:
+    return f" from {place.source}" if place.source else ""
 
 
 def _owner(path: str) -> str:

@@ -29,6 +29,16 @@ class BadAddress(ClientError):
         self.hint = "write unix:///PATH or http://HOST:PORT"
 
 
+class BadFile(ClientError):
+    """A file that should say where a daemon is, or who we are, cannot be used."""
+
+    code = "bad-file"
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
 class Unreachable(ClientError):
     """No answer came from a daemon.
 

@@ -34,6 +34,8 @@ class InetPlace:
     host: str
     port: int
     tls: bool = False
+    source: str = ""
+    """The address to speak from; empty: what the system takes."""
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
@@ -47,8 +49,8 @@ def parse_url(url: str) -> Place:
     """Read `unix:///PATH`, a full path, `http://HOST[:PORT]` or `https://HOST[:PORT]`.
 
     The forms in which piesd's configuration and its log write a socket are read too
-    (`inet://HOST:PORT`, `inet+tcp://…`, and `;mode=…;group=…` after a path), so that an address
-    can be copied from there.
+    (`inet://HOST:PORT`, `inet+tcp://…`, `local:///PATH`, `file:///PATH`, and `;mode=…;group=…`
+    after a path), so that an address can be copied from there.
 
     Raises:
         BadAddress: it is none of these.
@@ -59,9 +61,9 @@ def parse_url(url: str) -> Place:
     if not colon:
         raise BadAddress(url, "it has no scheme")
     match scheme.lower():
-        case "unix":
+        case "unix" | "local" | "file":
             return UnixPlace(_unix_path(url, rest))
-        case "http" | "inet" | "inet+tcp":
+        case "http" | "inet" | "inet+tcp" | "inet6" | "inet6+tcp":
             return _inet_place(url)
         case "https":
             return _inet_place(url, tls=True)
@@ -102,7 +104,8 @@ def socket_path(instance: str, environ: Mapping[str, str], uid: int) -> str:
     return f"/tmp/piesd-{uid}/{instance}.ctl"
 
 
-def _is_there(path: str) -> bool:
+def is_there(path: str) -> bool:
+    """Return whether there is something at *path*, or may be."""
     try:
         os.lstat(path)
     except PermissionError:
@@ -112,13 +115,25 @@ def _is_there(path: str) -> bool:
     return True
 
 
+def instance_name(instance: str | None, environ: Mapping[str, str]) -> str:
+    """Return the name of the instance: *instance*, else what the environment says, else `piesd`.
+
+    Raises:
+        BadAddress: it is no name.
+    """
+    name = instance or environ.get("PIESD_INSTANCE") or DEFAULT_INSTANCE
+    if "/" in name or "\0" in name:
+        raise BadAddress(name, "an instance is a plain name")
+    return name
+
+
 def find(
     url: str | None = None,
     instance: str | None = None,
     *,
     environ: Mapping[str, str] | None = None,
     uid: int | None = None,
-    exists: Callable[[str], bool] = _is_there,
+    exists: Callable[[str], bool] = is_there,
 ) -> Place:
     """Find the control socket: the first of *url*, *instance*, the environment and the default.
 
@@ -134,9 +149,7 @@ def find(
         return parse_url(url)
     if not instance and (from_environment := environ.get("PIESD_URL")):
         return parse_url(from_environment)
-    name = instance or environ.get("PIESD_INSTANCE") or DEFAULT_INSTANCE
-    if "/" in name or "\0" in name:
-        raise BadAddress(name, "an instance is a plain name")
+    name = instance_name(instance, environ)
     own = socket_path(name, environ, uid)
     system = f"{SYSTEM_DIRECTORY}/{name}.ctl"
     if own != system and not exists(own) and exists(system):

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import shlex
-
 from msgspec import Struct
 
 from supervisor.config.kinds import TEXT_SCHEMA, Schema, read_text, read_texts
+from supervisor.config.splitting import split_words, written_words
 from supervisor.config.tables import Node
 from supervisor.model.errors import Problem
 
@@ -58,7 +57,7 @@ def split(
         shell: what to write where a shell is meant.
     """
     try:
-        words = tuple(shlex.split(text))
+        words = tuple(split_words(text))
     except ValueError as error:
         problems.append(node.problem(f"cannot be split into words: {_reason(error)}"))
         return ()
@@ -66,9 +65,7 @@ def split(
         problems.append(node.problem("must name a program"))
         return ()
     if not _FOR_A_SHELL.isdisjoint(text.split()):
-        signs = shlex.shlex(text, posix=False)
-        signs.whitespace_split, signs.commenters = True, ""
-        meant = next((sign for sign in signs if sign in _FOR_A_SHELL), None)
+        meant = next((word for word in written_words(text) if word in _FOR_A_SHELL), None)
         if meant is not None:
             what = f"'{meant}' goes to the program as a word; if a shell is meant: {shell}"
             problems.append(node.warning(what))

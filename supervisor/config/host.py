@@ -17,6 +17,10 @@ Executable = Literal["fine", "missing", "not executable"]
 Secret = Literal["fine", "missing", "unknown", "readable by everybody"]
 
 
+_CAP_SYS_RESOURCE = 24
+"""Source: capabilities(7), <linux/capability.h>."""
+
+
 class Host:
     """The machine that the configuration is for. Answers are remembered for one reading."""
 
@@ -46,6 +50,10 @@ class Host:
     def hard_limit(self, name: str) -> int | None:
         """Return the most that piesd itself may have of a resource; None is no limit."""
         return self._ask(_hard_limit, name)
+
+    def may_exceed(self) -> bool:
+        """Tell whether root may exceed limits here. In a container it mostly may not."""
+        return self._ask(_may_exceed, "")
 
     def last_cpu(self) -> int:
         """Return the number of the last processor that could be there."""
@@ -130,6 +138,15 @@ def _hard_limit(name: str) -> int | None:
     number = getattr(resource, f"RLIMIT_{name.upper()}", None)
     hard = resource.RLIM_INFINITY if number is None else resource.getrlimit(number)[1]
     return None if hard == resource.RLIM_INFINITY else hard
+
+
+def _may_exceed(_: str) -> bool:
+    try:
+        with open("/proc/self/status", encoding="ascii", errors="replace") as status:
+            effective = next(int(line[7:], 16) for line in status if line.startswith("CapEff:"))
+    except (OSError, StopIteration, ValueError):
+        return True  # Then the attempt will tell.
+    return bool(effective & (1 << _CAP_SYS_RESOURCE))
 
 
 def _last_cpu(_: str) -> int:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-import shlex
 
 from msgspec import Struct
 
 from supervisor.config.nodes import Plain, make
+from supervisor.config.splitting import split_words
 from supervisor.config.tables import Node, did_you_mean, dotted, quoted
 from supervisor.model.component import Tag
 from supervisor.model.errors import Problem
@@ -73,7 +73,7 @@ class _Reading:
         if not text or text.startswith("#"):
             return
         try:
-            words = shlex.split(text)
+            words = split_words(text)
         except ValueError:
             self._problem(
                 number, "", "a quotation mark is not closed, or a backslash ends the line"

@@ -91,24 +91,26 @@ def _own_user(settings: Settings, host: Host, euid: int) -> Iterable[Problem]:
 
 
 def _rights(draft: Draft, host: Host, euid: int) -> Iterable[Problem]:
-    """Warn about what only root may do, and about processors that are not there."""
+    """Warn about what piesd may not do, and about processors that are not there."""
     component = draft.component
     if component.cpu_affinity and min(component.cpu_affinity) > host.last_cpu():
         what = f"this machine has no such processor: the last one is {host.last_cpu()}"
         yield written(draft, keys.CPU_AFFINITY).warning(f"{what}; the start will fail")
-    if euid == 0:
-        return
-    if component.nice is not None and component.nice < 0:
+    root = euid == 0
+    if component.nice is not None and component.nice < 0 and not root:
         key = keys.LIMITS if draft.fields.given(keys.NICE) is None else keys.NICE
         what = "only root can raise the priority: the start will fail"
         yield written(draft, key).warning(what)
+    if root and host.may_exceed():
+        return
+    nobody = "piesd has no right to" if root else "only root can"
     if component.oom_score_adj is not None and component.oom_score_adj < 0:
-        what = "only root can go below 0: the start will fail"
+        what = f"{nobody} go below 0: the start will fail"
         yield written(draft, keys.OOM_SCORE_ADJ).warning(what)
     for name, limit in component.limits.items():
         most = host.hard_limit(name)
         if most is not None and (limit == UNLIMITED or limit > most):
-            what = f"only root can raise {name} above {most}: the start will fail"
+            what = f"{nobody} raise {name} above {most}: the start will fail"
             node = written(draft, keys.LIMITS)
             yield node.table.get(name, node).warning(what)
 

@@ -151,8 +151,10 @@ def read(path: str) -> tuple[Entry, ...]:
         PasswordFileError: it cannot be read, or others than root and we could have written it.
     """
     try:
-        with open(path, encoding="utf-8") as file:
+        with open(path, encoding="utf-8", opener=_open) as file:
             status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise PasswordFileError("it is not a regular file")
             text = file.read()
     except OSError as error:
         raise PasswordFileError(error.strerror or str(error)) from None
@@ -163,6 +165,10 @@ def read(path: str) -> tuple[Entry, ...]:
     if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise PasswordFileError("others may write it: chmod 600")
     return parse(text)
+
+
+def _open(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)  # A FIFO without a writer would never open.
 
 
 def write(path: str, entries: Iterable[Entry]) -> None:

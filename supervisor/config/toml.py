@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
+import sys
 import tomllib
 from functools import partial
 from typing import TypeGuard
@@ -21,6 +22,19 @@ _LONG_KEY = re.compile(
     re.MULTILINE,
 )
 """A key of more than 64 parts: tomllib takes quadratic time for it, hours for 100,000 parts."""
+
+MOST_DIGITS = sys.get_int_max_str_digits() or sys.maxsize
+_DEEP = f"is too deeply nested: more than {DEEPEST} levels"
+_PIECE = re.compile(
+    rf"""
+    \"{{3}}(?:[^"\\]|\\.|"(?!""))*\"{{3}} | \'{{3}}(?:[^']|'(?!''))*\'{{3}}
+  | "(?:[^"\\\n]|\\.)*" | '[^'\n]*' | \#[^\n]*
+  | (?P<open> [\[{{] ) | (?P<close> [\]}}] )
+  | (?P<digits> [0-9](?:_?[0-9]){{{min(MOST_DIGITS, 65_535)},}} )
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+"""What to step over in valid TOML, and what opens a level or is a number of too many digits."""
 
 _AT = re.compile(r" \(at (?:line (?P<line>\d+), column (?P<column>\d+)|end of document)\)$")
 _TWICE = re.compile(r"Cannot declare \((?P<names>.*)\) twice")
@@ -51,11 +65,26 @@ def read(text: str, file: str, problems: list[Problem]) -> Node | None:
                 return None
             text, values, faults = mended.text, mended.values, mended.faults
         return _Join(file, faults).node(values, positions(text), "")
+    except _TooDeep as error:
+        problems.append(Problem(file, error.line, "", _DEEP))
     except RecursionError:
-        problems.append(Problem(file, 0, "", "is too deeply nested"))
-    except ValueError as error:  # A number of thousands of digits, a date that does not exist.
-        problems.append(Problem(file, 0, "", f"is not valid TOML: {error}"))
+        problems.append(Problem(file, _line_of(text, deep=True), "", _DEEP))
+    except ValueError:
+        # Python turns no text into a number that is longer.
+        what = f"is not valid TOML: a number of more than {MOST_DIGITS} digits"
+        problems.append(Problem(file, _line_of(text, deep=False), "", what))
     return None
+
+
+def _line_of(text: str, *, deep: bool) -> int:
+    """Return the line of what tomllib gives up at without a place: too many levels or digits."""
+    level = 0
+    for match in _PIECE.finditer(text):
+        kind = match.lastgroup
+        level = max(0, level + (kind == "open") - (kind == "close"))
+        if level > DEEPEST if deep else kind == "digits":
+            return text.count("\n", 0, match.start()) + 1
+    return 1
 
 
 def headers(text: str) -> dict[str, list[int]]:
@@ -95,6 +124,14 @@ def _is_scalar(value: object) -> TypeGuard[Scalar]:
     return isinstance(value, str | int | float | dt.date | dt.time)
 
 
+class _TooDeep(Exception):  # Not an error of ours: the reading ends here.
+    """Something has more levels than any configuration."""
+
+    def __init__(self, line: int) -> None:
+        super().__init__()
+        self.line = line
+
+
 class _Join:
     """Puts what tomllib has read together with the positions of the same text."""
 
@@ -105,10 +142,10 @@ class _Join:
         """Return the tree of nodes for *value*.
 
         Raises:
-            RecursionError: there are more than *deep* levels.
+            _TooDeep: there are more than *deep* levels.
         """
         if deep == 0:
-            raise RecursionError
+            raise _TooDeep(spot.line)
         line = spot.line
         if isinstance(value, dict):
             spots = spot.latest().members or {}

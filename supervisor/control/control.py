@@ -7,6 +7,7 @@ from math import ceil
 from typing import TYPE_CHECKING, Literal
 
 from msgspec import UNSET, Struct
+from msgspec.structs import replace
 
 from supervisor.control.about import About, Hooks
 from supervisor.control.access import Access, View
@@ -232,9 +233,9 @@ class Control:
     # --- the configuration
 
     def files(self, caller: Caller) -> tuple[SourceFile, ...]:
-        """Return the files that a reload reads."""
+        """Return the files that a reload reads, each with the syntax in which it is read."""
         self._administering(caller, "list the configuration files")
-        return self.configuration.files
+        return self.configuration.listed()
 
     def add_file(self, source: SourceFile, caller: Caller) -> None:
         """Add a file to that list."""
@@ -279,9 +280,13 @@ class Control:
         return self._about
 
     def longest_hold(self, caller: Caller) -> Hold:
-        """Return for how long the event loop was held at most since the start, and by whom."""
+        """Return for how long the event loop was held at most since the start, and by whom.
+
+        A task may have the name of a component, so it is named to those alone who may know of all.
+        """
         self.admit(caller)
-        return self._hooks.longest_hold()
+        hold = self._hooks.longest_hold()
+        return hold if caller.trusted else replace(hold, task="")
 
     def logins(self, caller: Caller) -> Counts:
         """Return how many have logged in since the start, and how many have tried in vain."""

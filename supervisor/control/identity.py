@@ -14,7 +14,7 @@ import trio
 from msgspec import Struct
 
 from supervisor.control.access import hopeless
-from supervisor.control.logins import AT_ONCE, PATIENCE, Counts, Logins, in_threads
+from supervisor.control.logins import PATIENCE, Counts, Logins, in_threads
 from supervisor.control.providers import Account, Accounts, NoAccounts, Providers
 from supervisor.model.access import Subject
 from supervisor.model.errors import Forbidden, SupervisorError
@@ -103,7 +103,7 @@ class Identities:
         settings: of the control interface; `use` replaces them.
         accounts: users, groups and passwords of this machine.
         blocking: how to run a job that may block; it may be given up. By default in threads, of
-            which those that look names up are others than those that try passwords.
+            which those that look names up are others than those that ask a kind of provider.
         uid: the daemon's own effective uid.
     """
 
@@ -122,7 +122,7 @@ class Identities:
         self._admins = {number: self._admin(number) for number in (0, own)}
         self._users: dict[int, tuple[float, Account]] = {}
         self._providers = Providers(self.settings.providers, self._accounts)
-        self._logins = Logins(self._providers, blocking or in_threads(AT_ONCE))
+        self._logins = Logins(self._providers, blocking)
 
     @property
     def counts(self) -> Counts:
@@ -227,9 +227,9 @@ class Identities:
             case "basic":
                 pair = _basic(rest.strip())
                 if pair is not None:
-                    account = await self._logins.password(origin.address, *pair)
+                    account = await self._logins.password(_source(origin), *pair)
             case "bearer":
-                account = await self._logins.token(origin.address, rest.strip())
+                account = await self._logins.token(_source(origin), rest.strip())
             case _:
                 pass
         if account is None:
@@ -259,6 +259,22 @@ def is_loopback(host: str) -> bool:
 def _by_name(how: str, origin: Origin, account: Account) -> Caller:
     subject = Subject(user=account.name, groups=account.groups, address=origin.address)
     return Caller(f"{how} {account.name} at {origin.shown}", "none", subject)
+
+
+def _source(origin: Origin) -> str:
+    """Return from where somebody tries to log in: all that one can easily come from counts as one.
+
+    On a UNIX socket that is a uid, with IPv6 a network of 64 bits: whoever has one address of it
+    has mostly all of them.
+    """
+    if origin.uid is not None:
+        return f"uid {origin.uid} over {origin.address}"
+    if ":" not in origin.address or is_loopback(origin.address):
+        return origin.address
+    address = ipaddress.IPv6Address(origin.address.partition("%")[0])
+    if address.ipv4_mapped is not None:
+        return str(address.ipv4_mapped)
+    return str(ipaddress.IPv6Network((address, 64), strict=False))
 
 
 def _basic(text: str) -> tuple[str, str] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import secrets
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Protocol
@@ -16,7 +16,7 @@ from msgspec import Struct
 from supervisor.model.errors import SupervisorError
 
 if TYPE_CHECKING:
-    from supervisor.control.providers import Account, Providers
+    from supervisor.control.providers import Account, Providers, Try
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ REMEMBERED = 15.0
 changed meanwhile is good for so long."""
 
 PATIENCE = 10.0
-"""Seconds for the providers to answer."""
+"""Seconds for the providers to answer, shared out evenly over those that are still to be asked."""
 
 FIRST_DELAY, LONGEST_DELAY = 0.5, 10.0
 """Seconds of delay after the first failure, doubled by each further one, and at most."""
@@ -43,7 +43,7 @@ MOST_PENDING = 8
 """Attempts of one address that are kept waiting: they hold connections that others need."""
 
 AT_ONCE = 2
-"""Passwords that are tried at once: one costs 64 MiB and a processor."""
+"""Passwords that one kind of provider tries at once: one costs 64 MiB and a processor."""
 
 
 class Blocking(Protocol):
@@ -91,6 +91,8 @@ class _Failures:
         self.count = 0
         self.pending = 0
         self.latest = 0.0
+        self.until = 0.0
+        """Before that, nothing more is tried."""
         self.turn = trio.Lock()
 
 
@@ -99,11 +101,12 @@ class Logins:
 
     Args:
         providers: who knows.
-        blocking: how to ask them.
+        blocking: how to ask them; by default in threads, those of each lane in their own.
     """
 
-    def __init__(self, providers: Providers, blocking: Blocking) -> None:
+    def __init__(self, providers: Providers, blocking: Blocking | None = None) -> None:
         self._providers, self._blocking = providers, blocking
+        self._lanes: dict[str, Blocking] = {}
         self._key = secrets.token_bytes(32)
         self._good: OrderedDict[bytes, tuple[float, Account]] = OrderedDict()
         self._bad: OrderedDict[tuple[str, str | None], _Failures] = OrderedDict()
@@ -125,19 +128,18 @@ class Logins:
         Raises:
             TooManyLogins
         """
-        ask = partial(self._providers.password, user, password)
-        return await self._try(address, user, ask, ("password", user, password))
+        tries = self._providers.password(user, password)
+        return await self._try(address, user, tries, ("password", user, password))
 
     async def token(self, address: str, token: str) -> Account | None:
         """Return whose token that is; None after a delay if it is nobody's."""
-        ask = partial(self._providers.token, token)
-        return await self._try(address, None, ask, ("token", token))
+        return await self._try(address, None, self._providers.token(token), ("token", token))
 
     async def _try(
         self,
         address: str,
         user: str | None,
-        ask: Callable[[], Account | None],
+        tries: Sequence[Try],
         credentials: tuple[str, ...],
     ) -> Account | None:
         digest = self._digest(credentials)
@@ -149,7 +151,7 @@ class Logins:
             raise TooManyLogins(address)
         all_names.pending += 1
         try:
-            return await self._in_turn(own, all_names, address, user, ask, digest)
+            return await self._in_turn(own, all_names, address, user, tries, digest)
         finally:
             all_names.pending -= 1
 
@@ -159,12 +161,14 @@ class Logins:
         all_names: _Failures,
         address: str,
         user: str | None,
-        ask: Callable[[], Account | None],
+        tries: Sequence[Try],
         digest: bytes,
     ) -> Account | None:
         # Held while a failure is delayed: a hundred attempts at once take as long as one by one.
         async with own.turn:
-            account = self._remembered(digest) or await self._ask(ask)
+            # Whoever goes away while its failure is delayed leaves the delay to the next attempt.
+            await trio.sleep_until(max(own.until, all_names.until))
+            account = self._remembered(digest) or await self._ask(tries)
             if account is not None:
                 self._good_count += 1
                 self._remember(digest, account)
@@ -173,12 +177,27 @@ class Logins:
             await self._failed(address, user, own, all_names)
             return None
 
-    async def _ask(self, ask: Callable[[], Account | None]) -> Account | None:
-        with trio.move_on_after(PATIENCE):
-            account: Account | None = await self._blocking(ask)
-            return account
-        log.error("cannot log anybody in: the identity providers gave no answer in %g s", PATIENCE)
+    async def _ask(self, tries: Sequence[Try]) -> Account | None:
+        """Return what the first says that does not say no. One that is silent is passed over."""
+        end = trio.current_time() + PATIENCE
+        for number, (provider, lane, ask) in enumerate(tries):
+            seconds = (end - trio.current_time()) / (len(tries) - number)
+            account: Account | None = None
+            with trio.move_on_after(seconds) as patience:
+                account = await self._in_lane(lane)(ask)
+            if account is not None:
+                return account
+            if patience.cancelled_caught:
+                text = "cannot ask the identity provider %s: it gave no answer in %.3g s"
+                log.error(text, provider, seconds)
         return None
+
+    def _in_lane(self, lane: str) -> Blocking:
+        if self._blocking is not None:
+            return self._blocking
+        if lane not in self._lanes:
+            self._lanes[lane] = in_threads(AT_ONCE)
+        return self._lanes[lane]
 
     # --- what was good
 
@@ -219,12 +238,14 @@ class Logins:
         self, address: str, user: str | None, own: _Failures, all_names: _Failures
     ) -> None:
         self._failed_count += 1
-        for each in (own, all_names):
+        now = trio.current_time()
+        for each, free in ((own, 0), (all_names, FREE_NAMES)):
             each.count += 1
-            each.latest = trio.current_time()
+            each.latest = now
+            each.until = max(each.until, now + _delay(each.count - free))
         who = "a token" if user is None else f"the user {user[:64]!r}"
         log.warning("a login failed: %s from %s, attempt %d", who, address, own.count)
-        await trio.sleep(max(_delay(own.count), _delay(all_names.count - FREE_NAMES)))
+        await trio.sleep_until(max(own.until, all_names.until))
 
 
 def _delay(failures: int) -> float:

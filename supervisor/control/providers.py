@@ -1,10 +1,11 @@
-"""Identity providers: who a name and a password, or a token, belong to. All of this may block."""
+"""Identity providers: who a name and a password, or a token, belong to. To ask them may block."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import NamedTuple, Protocol
 
 from msgspec import Struct
 
@@ -23,6 +24,18 @@ class Account(Struct, frozen=True):
 
     name: str
     groups: frozenset[str] = frozenset()
+
+
+class Try(NamedTuple):
+    """A provider that can be asked: its name, and what asks it and may block.
+
+    Tries of one lane may wait for each other, those of different lanes never: what hangs holds up
+    its own kind alone.
+    """
+
+    provider: str
+    lane: str
+    ask: Callable[[], Account | None]
 
 
 class Accounts(Protocol):
@@ -66,35 +79,30 @@ class NoAccounts:
 
 
 class Providers:
-    """The providers of a configuration, asked in their order. To be used in worker threads."""
+    """The providers of a configuration, to be asked in their order, in worker threads."""
 
     def __init__(self, providers: Sequence[Provider], accounts: Accounts) -> None:
         self._providers, self._accounts = tuple(providers), accounts
 
-    def password(self, user: str, password: str) -> Account | None:
-        """Return who *user* is if that is the password, for at least one provider.
+    def password(self, user: str, password: str) -> tuple[Try, ...]:
+        """Return what finds out who *user* is if that is the password: the first to say yes.
 
         A name that nobody knows costs what a wrong password costs.
         """
         if len(user) > LONGEST or len(password) > LONGEST or "\0" in user + password:
-            return None
-        for provider in self._providers:
-            try:
-                found = self._ask(provider, user, password)
-            except (OSError, PasswordFileError) as error:
-                log.error("cannot ask the identity provider %s: %s", provider.name, error)
-                continue
-            if found is not None:
-                return found
-        return None
+            return ()
+        return tuple(
+            Try(each.name, _lane(each), partial(self._ask, each, user, password))
+            for each in self._providers
+        )
 
-    def token(self, token: str) -> Account | None:
-        """Return whose *token* is."""
-        for provider in self._providers:
-            entry = passwords.find_token(self._entries(provider), token[:LONGEST])
-            if entry is not None:
-                return Account(entry.user, frozenset(entry.groups))
-        return None
+    def token(self, token: str) -> tuple[Try, ...]:
+        """Return what finds out whose *token* is."""
+        return tuple(
+            Try(provider.name, "tokens", partial(self._of_token, provider, token[:LONGEST]))
+            for provider in self._providers
+            if provider.type == "file"
+        )
 
     def groups(self, user: str) -> frozenset[str]:
         """Return the groups that the providers know *user* to be in."""
@@ -108,6 +116,17 @@ class Providers:
         return frozenset(found)
 
     def _ask(self, provider: Provider, user: str, password: str) -> Account | None:
+        try:
+            return self._asked(provider, user, password)
+        except (OSError, PasswordFileError) as error:
+            log.error("cannot ask the identity provider %s: %s", provider.name, error)
+            return None
+
+    def _of_token(self, provider: Provider, token: str) -> Account | None:
+        entry = passwords.find_token(self._entries(provider), token)
+        return None if entry is None else Account(entry.user, frozenset(entry.groups))
+
+    def _asked(self, provider: Provider, user: str, password: str) -> Account | None:
         if provider.type == "file":
             return _in_file(passwords.read(provider.path), user, password)
         if provider.type == "pam":
@@ -124,6 +143,10 @@ class Providers:
         except PasswordFileError as error:
             log.error("cannot ask the identity provider %s: %s", provider.name, error)
             return ()
+
+
+def _lane(provider: Provider) -> str:
+    return f"pam {provider.service}" if provider.type == "pam" else provider.type
 
 
 def _in_file(entries: Sequence[Entry], user: str, password: str) -> Account | None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 from msgspec import Struct, structs
 
+from supervisor.config.sources import READERS, syntax_of
 from supervisor.control.drift import Signatures, drifted, plan_files, sign
 from supervisor.control.settle import GOING_DOWN
 from supervisor.engine.plan import Change, Plan, difference
@@ -87,11 +88,25 @@ class Configuration:
 
     # --- the list of files
 
+    def listed(self) -> tuple[SourceFile, ...]:
+        """Return the list; a file that was named without a syntax has that of its name.
+
+        A directory has none: each of its files goes by its own name.
+        """
+        return tuple(
+            structs.replace(each, syntax=each.syntax or syntax_of(each.file) or "")
+            for each in self.files
+        )
+
     def add(self, source: SourceFile) -> None:
         """Add *source* to the list; a reload reads it."""
         if not os.path.isabs(source.file):
             error = BadRequest(f"cannot add {source.file!r}: it is a relative path")
             error.hint = "Give the full path: piesd need not be in the directory that you are in."
+            raise error
+        if source.syntax not in ("", *READERS):
+            error = BadRequest(f"cannot add {source.file!r}: unknown syntax {source.syntax!r}")
+            error.hint = f"Known: {', '.join(READERS)}."
             raise error
         others = [known for known in self.files if known.file != source.file]
         self.files = (*others, source)
@@ -150,9 +165,7 @@ class Configuration:
             for key in world.ordered()
             if key not in world.links and not world.states[key].removed
         ]
-        changes = difference(
-            old, plan.components, lambda tag: tag in world.states and world.states[tag].live
-        )
+        changes = difference(old, plan.components, world.is_live, world.is_put_off)
         notes = [str(warning) for warning in plan.warnings]
         if settings := _changed_settings(self.plan, plan):
             notes.append(

@@ -10,6 +10,7 @@ from msgspec import UNSET, Struct, UnsetType
 from supervisor.engine.describe import describe, view_block
 from supervisor.engine.gates import GATES, Gate
 from supervisor.model.state import Phase
+from supervisor.runtime.errands import named
 
 if TYPE_CHECKING:
     from supervisor.control.access import View
@@ -60,7 +61,7 @@ def explain(runner: Runner, key: Key, drift: tuple[str, ...], view: View) -> Why
     return Why(
         tag=row.tag,
         status=row.status,
-        summary=_summary(row, world.states[key].phase),
+        summary=_summary(row, world.states[key].phase, world.specs[key].start_condition),
         wanted=row.wanted,
         blocked_by=row.blocked_by,
         gates=tuple(_gate(runner, gate, key, view) for gate in GATES),
@@ -91,13 +92,15 @@ def _neighbour(runner: Runner, tag: str) -> NeighbourView:
     return NeighbourView(tag=tag, status=row.status, up=world.available(tag))
 
 
-def _summary(row: Description, phase: Phase) -> str:
+def _summary(row: Description, phase: Phase, condition: tuple[str, ...]) -> str:
     tag, since = row.tag, f"since {row.started_at}"
     if phase is Phase.RUNNING:
         running = f"{tag} is running (PID {row.pid}, {since})"
         return f"{running}; {row.blocked_by.message}" if row.blocked_by else running
     if phase is Phase.LISTENING:
         return f"{tag} is listening on {row.url} ({since})"
+    if phase is Phase.STARTING and condition:
+        return f"{tag} is starting: its start condition {named(condition)} is asked"
     if phase is Phase.STARTING:
         return f"{tag} is starting"
     if row.blocked_by is None:

@@ -112,6 +112,7 @@ class Actions:
         if end.action.notify:
             mail = Mail(end.owner, end.action.notify, end.action.message, end.how)
             self._core.effects.append(mail)
+            self._core.world.untried_mails += 1
 
     def run_command(self, event: RunCommand) -> None:
         """Run a command that somebody else needs."""
@@ -129,7 +130,8 @@ class Actions:
         for tag in dependents:
             self._disable_one(tag, end)
         more = f", and with it {', '.join(map(repr, dependents))}" if dependents else ""
-        text = f"{end.owner!r} is disabled{more}, as it {_words(end.how)}"
+        was = "was " if end.how.signal is not None else ""
+        text = f"{end.owner!r} is disabled{more}, as it {was}{_words(end.how)}"
         core.note(end.owner, "disabled", "warning", text)
         for tag in (end.owner, *dependents):
             if tag in world.specs and world.specs[tag].essential:

@@ -13,10 +13,10 @@ from supervisor.engine.actions import Actions, own_end
 from supervisor.engine.admission import refusal
 from supervisor.engine.core import Core
 from supervisor.engine.gates import blocked_by
-from supervisor.engine.plan import changed_fields, difference, needs_new_child
+from supervisor.engine.plan import difference
 from supervisor.engine.shutdown import Ending
 from supervisor.engine.world import Command, Connection, World
-from supervisor.model.component import Address, Component, Key, Mode, Tag
+from supervisor.model.component import Address, Key, Mode, Tag
 from supervisor.model.effects import (
     CloseConnection,
     Effect,
@@ -36,6 +36,7 @@ from supervisor.model.events import (
     Happened,
     Hurry,
     Lower,
+    MailTried,
     Order,
     Release,
     Remove,
@@ -134,6 +135,8 @@ class Engine:
                 self._accept(event)
             case RunCommand():
                 self._actions.run_command(event)
+            case MailTried():
+                self.world.untried_mails -= 1
             case Shutdown(by, code):
                 self._ending.begin(by, code)
             case Hurry():
@@ -242,8 +245,7 @@ class Engine:
             state = self.world.states.get(needed)
             if state is None:
                 continue
-            idle = state.phase is Phase.SLEEPING or bool(state.refused)
-            if state.wanted and not idle:
+            if state.wanted and not state.put_off:
                 continue
             if state.phase is Phase.FINISHED and self.world.up(needed):
                 continue
@@ -258,7 +260,8 @@ class Engine:
         changes = difference(
             [spec for spec in old if not world.states[spec.tag].removed],
             apply.components,
-            lambda tag: tag in world.states and world.states[tag].live,
+            world.is_live,
+            world.is_put_off,
         )
         wanted: list[tuple[Tag, ComponentEvent]] = []
         specs = {component.tag: component for component in apply.components}
@@ -278,8 +281,6 @@ class Engine:
                 if before.removed:
                     world.states[tag] = replace(before, removed=False)
                 if world.specs[tag] != spec:
-                    if before.refused and change.action == "live" and _may_differ(world, spec):
-                        wanted.append((tag, Reset()))
                     world.specs[tag] = spec
                     world.changed.add(tag)
                     self._core.effects.append(Retune(tag, spec))
@@ -417,11 +418,6 @@ class Engine:
                 why = f" ({block.message})" if block else ""
                 self._ending.begin(f"{key!r}, which is required, could not run{why}", 1)
                 return
-
-
-def _may_differ(world: World, spec: Component) -> bool:
-    """Return whether the start condition may say something else with this new *spec*."""
-    return needs_new_child(spec, changed_fields(world.specs[spec.tag], spec))
 
 
 def is_settled(state: State | None, action: Action, generation: int) -> bool:

@@ -156,6 +156,8 @@ def _how(last: Exit | None) -> str:
         return "ended"
     if last.stage in CHECKS:
         return f"was brought down: {last.message}"
+    if last.signal is not None:
+        return f"was {last.message}"
     return f"failed to start: {last.message}" if last.stage else last.message
 
 

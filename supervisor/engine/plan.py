@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Literal, get_type_hints
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from supervisor.engine.graph import Graph
-from supervisor.model.component import LIVE, Component, Mode, Tag
+from supervisor.model.component import LIVE, NEXT_START, Component, Mode, Tag
 from supervisor.model.errors import Problem
 from supervisor.model.settings import ControlSettings, DaemonSettings, SourceFile
 
@@ -38,11 +38,15 @@ class Change(Struct, frozen=True, kw_only=True):
 
 
 _FIELDS = tuple(Component.__struct_fields__)
-_LIVE_FIELDS = frozenset(
-    name
-    for name, hint in get_type_hints(Component, include_extras=True).items()
-    if LIVE in getattr(hint, "__metadata__", ())
-)
+
+
+def _marked(mark: Meta) -> frozenset[str]:
+    hints = get_type_hints(Component, include_extras=True).items()
+    return frozenset(name for name, hint in hints if mark in getattr(hint, "__metadata__", ()))
+
+
+_LIVE_FIELDS = _marked(LIVE)
+_NEXT_START_FIELDS = _marked(NEXT_START)
 _NOT_KEYS = frozenset({"source", "template", "instance"})
 """Where a component was written is no reason to do anything."""
 
@@ -72,18 +76,22 @@ def needs_new_child(new: Component, fields: Sequence[str]) -> bool:
     """
     if new.mode is Mode.INETD and "mode" not in fields:
         return "sockets" in fields
-    return any(name not in _LIVE_FIELDS for name in fields)
+    if new.expandenv and "command" in fields:
+        return True  # Its words are made of the text, in which quotation marks count.
+    return any(name not in _LIVE_FIELDS | _NEXT_START_FIELDS for name in fields)
 
 
 def difference(
     old: Sequence[Component],
     new: Sequence[Component],
     is_live: Callable[[Tag], bool],
+    is_put_off: Callable[[Tag], bool],
 ) -> tuple[Change, ...]:
     """Return what going from *old* to *new* means for every component, in *new*'s order.
 
     Removed components come first. *is_live* tells whether a component has a child or a listener
-    now: one that has none needs no restart, whatever changed.
+    now: one that has none needs no restart, whatever changed. *is_put_off* tells whether it should
+    have one and is not tried at present, because that went wrong: what changed may have mended it.
     """
     before = {component.tag: component for component in old}
     after = {component.tag: component for component in new}
@@ -96,12 +104,17 @@ def difference(
         if tag not in after
     ]
     for tag, component in after.items():
-        change = _change(before.get(tag), component, is_live)
+        change = _change(before.get(tag), component, is_live, is_put_off)
         changes.append(_with_dependents(change, graph, is_live))
     return tuple(changes)
 
 
-def _change(old: Component | None, new: Component, is_live: Callable[[Tag], bool]) -> Change:
+def _change(
+    old: Component | None,
+    new: Component,
+    is_live: Callable[[Tag], bool],
+    is_put_off: Callable[[Tag], bool],
+) -> Change:
     tag = new.tag
     if old is None:
         if not new.enabled:
@@ -120,7 +133,11 @@ def _change(old: Component | None, new: Component, is_live: Callable[[Tag], bool
         action: Literal["start", "stop"] = "start" if new.enabled else "stop"
         because = "it is no longer disabled" if new.enabled else "it is disabled now"
         return Change(tag=tag, action=action, keys=keys, because=because)
-    if not needs_new_child(new, fields):
+    other_child = needs_new_child(new, fields)
+    if is_put_off(tag) and (other_child or not _NEXT_START_FIELDS.isdisjoint(fields)):
+        because = "it could not be started, or ended too often, and is tried again with these"
+        return Change(tag=tag, action="start", keys=keys, because=because)
+    if not other_child:
         return Change(tag=tag, action="live", keys=keys, because="these take effect at once")
     if not is_live(tag):
         return Change(tag=tag, action="live", keys=keys, because="it has no child to replace")

@@ -55,7 +55,8 @@ class Ending:
         world.enter(Stage.STOPPING)
         # What is going down already has no more time than what begins to now.
         for key, state in list(world.states.items()):
-            if state.phase is Phase.STOPPING and state.deadline is not None:
+            # What was killed already is killed again when its own deadline says so.
+            if state.phase is Phase.STOPPING and state.deadline is not None and not state.kills:
                 latest = core.now + self.patience(key)
                 world.put(key, replace(state, deadline=min(state.deadline, latest)))
 
@@ -118,7 +119,9 @@ class Ending:
         if world.stage is Stage.STOPPING:
             self._begin_last()
             return True
-        if world.stage is Stage.LAST and not self._last_waiting():
+        # The program that sends a mail is yet to come: there is a letter to be written before.
+        to_tell = world.untried_mails and not self._give_up
+        if world.stage is Stage.LAST and not self._last_waiting() and not to_tell:
             self._finish()
         return False
 
@@ -127,7 +130,8 @@ class Ending:
         core, world = self._core, self._core.world
         self.hurried = True
         for key, state in list(world.states.items()):
-            if state.phase is Phase.STOPPING and state.deadline is not None:
+            # What was killed already is killed again when its own deadline says so.
+            if state.phase is Phase.STOPPING and state.deadline is not None and not state.kills:
                 world.put(key, replace(state, deadline=core.now))
         world.dirty.update(world.states)
         core.tell_deadlines()

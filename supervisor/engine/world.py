@@ -65,6 +65,8 @@ class World:
         self.commands: dict[Tag, dict[Key, None]] = {}
         self.commands_ever: int = 0
         """How many commands there ever were: the number of the latest."""
+        self.untried_mails = 0
+        """How many mails were asked for and have not been tried once."""
         self.graph = Graph({})
         self.dirty: set[Key] = set()
         self.changed: set[Key] = set()
@@ -127,6 +129,14 @@ class World:
     def is_component(self, key: Key) -> bool:
         """Return whether *key* is a component, and no connection or command of one."""
         return key not in self.links
+
+    def is_live(self, tag: Tag) -> bool:
+        """Return whether *tag* is known and something of it exists in the operating system."""
+        return tag in self.states and self.states[tag].live
+
+    def is_put_off(self, tag: Tag) -> bool:
+        """Return whether *tag* is known and, though wanted, not tried at present."""
+        return tag in self.states and self.states[tag].put_off
 
     def up(self, tag: Tag) -> bool:
         """Return whether *tag* is what a dependent needs.

@@ -18,6 +18,9 @@ Key = str
 LIVE = Meta(extra={"change": "live"})
 """Marks a field of `Component` whose change applies without a new child."""
 
+NEXT_START = Meta(extra={"change": "next start"})
+"""Marks a field that only the next start looks at: a child that is there needs no other."""
+
 
 class Mode(StrEnum):
     """How a component lives. Source: pies.md section 2.1."""
@@ -198,8 +201,8 @@ Address = InetAddress | UnixAddress
 class Component(Struct, frozen=True, kw_only=True):
     """One supervised thing, fully resolved: defaults applied, names checked, strings expanded.
 
-    A field marked `LIVE` takes effect without a new child; any other change needs one (see
-    `supervisor.engine.plan`). Durations are seconds.
+    A field marked `LIVE` or `NEXT_START` takes effect without a new child; any other change needs
+    one (see `supervisor.engine.plan`). Durations are seconds.
     """
 
     tag: Tag
@@ -242,7 +245,7 @@ class Component(Struct, frozen=True, kw_only=True):
     expandenv: bool = False
     """The words of `argv` are made anew at each start: `command`, with its `$NAME` expanded."""
     nullinput: bool = False
-    remove_file: tuple[str, ...] = ()
+    remove_file: Annotated[tuple[str, ...], NEXT_START] = ()
     """Files that are removed before each start."""
     limits: dict[str, int] = {}
     """Resource limits, soft and hard, by the names of setrlimit(2) in lower case without `RLIMIT_`
@@ -251,7 +254,7 @@ class Component(Struct, frozen=True, kw_only=True):
     cpu_affinity: tuple[int, ...] = ()
     oom_score_adj: int | None = None
     no_new_privileges: bool = False
-    start_condition: tuple[str, ...] = ()
+    start_condition: Annotated[tuple[str, ...], NEXT_START] = ()
     """A command that decides, by its code 0, whether a start goes on."""
     ready: Check | None = None
     """None: it is ready as soon as it runs."""

@@ -267,6 +267,10 @@ class RunCommand(Struct, frozen=True):
     at: float = 0.0
 
 
+class MailTried(Struct, frozen=True):
+    """What an effect `Mail` asked for has been tried once, or it never will be."""
+
+
 class Shutdown(Struct, frozen=True):
     """Bring everything down in order, then end with `code`."""
 
@@ -283,5 +287,14 @@ class TimePassed(Struct, frozen=True):
 
 
 EngineEvent = (
-    Happened | Order | Boot | Apply | Accepted | RunCommand | Shutdown | Hurry | TimePassed
+    Happened
+    | Order
+    | Boot
+    | Apply
+    | Accepted
+    | RunCommand
+    | MailTried
+    | Shutdown
+    | Hurry
+    | TimePassed
 )

@@ -155,6 +155,11 @@ class State(Struct, frozen=True, kw_only=True):
         """True while something of it exists in the operating system."""
         return self.phase in LIVE_PHASES
 
+    @property
+    def put_off(self) -> bool:
+        """True while it is wanted and not tried: it sleeps, or its start condition said no."""
+        return self.phase is Phase.SLEEPING or bool(self.refused)
+
 
 class Block(Struct, frozen=True, kw_only=True):
     """One gate's answer to "why is it not running?".

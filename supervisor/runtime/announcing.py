@@ -11,6 +11,7 @@ import trio
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from supervisor.model.component import Key
     from supervisor.system.port import System
 
 log = logging.getLogger(__name__)
@@ -98,6 +99,8 @@ class NotifySocket:
         self,
         system: System,
         path: str,
+        key: Key,
+        generation: int,
         *,
         status: Callable[[str], None],
         stopping: Callable[[], None],
@@ -109,7 +112,7 @@ class NotifySocket:
         self._ready = trio.Event()
         self._extended = 0.0
         self._limit: trio.CancelScope | None = None
-        self._fd = system.notify_socket(path)
+        self._fd = system.notify_socket(path, key, generation)
         try:
             system.watch(self._fd, self._read)
         except OSError:

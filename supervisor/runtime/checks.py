@@ -158,6 +158,8 @@ class Checks:
         return NotifySocket(
             self._system,
             f"{self._notify_prefix}{self._count}",
+            watch.key,
+            watch.generation,
             status=partial(self._said, watch),
             stopping=partial(self._stopping, watch),
         )
@@ -191,7 +193,7 @@ class Checks:
             else:
                 await self._answers(watch, check)
         if limit.cancelled_caught:
-            why = f"awaited {subject(check)} for {trio.current_time() - begun:g} s"
+            why = f"awaited {subject(check)} for {round(trio.current_time() - begun, 1):g} s"
             why += f"; last try: {watch.last}" if watch.last else ""
         if why is None:
             self._happened(watch.key, Ready(watch.generation))

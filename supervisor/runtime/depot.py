@@ -13,8 +13,9 @@ from supervisor.runtime import journal, syslog
 from supervisor.runtime.descriptor import DescriptorTarget
 from supervisor.runtime.journal import JOURNAL
 from supervisor.runtime.ownsink import OwnSink
-from supervisor.runtime.sinks import PATIENCE, Report, Sink, file_style
-from supervisor.runtime.writers import Mailed, OpenLog, Plain, Target, Writer
+from supervisor.runtime.sinks import PATIENCE, Report, Sink
+from supervisor.runtime.writers import Mailed, OpenLog, Plain, Target, Writer, file_style
+from supervisor.system.logfile import own_descriptor
 
 if TYPE_CHECKING:
     from supervisor.model.component import Output
@@ -93,15 +94,15 @@ class Depot:
                 return None
             case "file":
                 assert settings.path is not None, "the model promises a path for a file"
-                place: Place = os.path.normpath(settings.path)
+                place: Place = self._place(os.path.normpath(settings.path))
             case "syslog" | "journal":
                 place = settings.kind, self._address(settings.kind)
             case _:
-                place = 0 if own == 0 or self._same_own() else 1
+                place = self._own_place(own)
         sink = self._sinks.get(place)
         if sink is None:
             sink = self._sinks[place] = self._make(place, settings)
-        elif settings.kind == "file":
+        elif isinstance(place, str):
             sink.retune(settings)
         sink.users += 1
         return sink
@@ -138,6 +139,14 @@ class Depot:
     def _mailed(self, kind: Kind, address: str) -> tuple[str, Callable[[], Writer]]:
         name = f"syslog at {address}" if kind == "syslog" else "the journal"
         return name, lambda: Mailed(self._open_courier(kind, address))
+
+    def _place(self, path: str) -> Place:
+        """Return *path*, or which of our own streams it is a name of: these have one sink each."""
+        fd = own_descriptor(path)
+        return path if fd not in self._own_fds else self._own_place(self._own_fds.index(fd))
+
+    def _own_place(self, own: int) -> int:
+        return 0 if own == 0 or self._same_own() else 1
 
     def _same_own(self) -> bool:
         """Whether piesd's two streams are one thing: then one sink keeps their lines apart."""

@@ -6,7 +6,7 @@ import importlib
 import os
 import socket
 from array import array
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import trio
 
@@ -36,6 +36,7 @@ class RealNetwork:
     def __init__(self, system: System) -> None:
         self._system = system
         self._lookups = trio.CapacityLimiter(THREADS)
+        self._httpcheck: Any = None
 
     async def tcp(self, target: str) -> str | None:
         """Connect to `HOST:PORT`, or to the UNIX socket of that path."""
@@ -47,11 +48,12 @@ class RealNetwork:
 
     async def http(self, url: str) -> str | None:
         """Get *url* and want a status of 2xx or 3xx."""
-        # Most configurations have no such check: what it needs is loaded by the first one.
-        module = await self._system.blocking(
-            importlib.import_module, "supervisor.runtime.httpcheck"
-        )
-        answer: str | None = await module.get(url, self.connect)
+        if self._httpcheck is None:
+            # Most configurations have no such check: what it needs is loaded by the first one.
+            self._httpcheck = await self._system.blocking(
+                importlib.import_module, "supervisor.runtime.httpcheck"
+            )
+        answer: str | None = await self._httpcheck.get(url, self.connect)
         return answer
 
     async def pass_on(self, path: str, fds: tuple[int, ...]) -> str | None:

@@ -17,7 +17,7 @@ import trio
 from msgspec import Struct
 from msgspec.structs import replace
 
-from supervisor.model.events import Order, RunCommand
+from supervisor.model.events import MailTried, Order, RunCommand
 from supervisor.runtime.mail import Facts, Letter, write_letter
 from supervisor.runtime.spool import Spool
 
@@ -48,6 +48,9 @@ MAILER_LIMIT: Final = 300.0
 MAILER_END: Final = 30.0
 """Seconds after which a mailer that was stopped is no longer waited for."""
 
+FAREWELL: Final = 1.0
+"""Seconds that the end of piesd waits for letters that a server is about to take."""
+
 MAILER: Final = "mailer"
 
 
@@ -75,6 +78,8 @@ class _Waiting:
 
     def __init__(self, letter: Letter, now: float, age: float = 0.0) -> None:
         self.letter, self.due, self.tries = letter, now, 0
+        self.awaited = False
+        """Whether the engine waits for the first try."""
         # What is far too old, or comes from the future, was written by another clock.
         self.until = now + PATIENCE - (age if 0 <= age <= 2 * PATIENCE else 0.0)
 
@@ -109,20 +114,21 @@ class Outbox:
         self._spool = None if directory is None else Spool(system, directory)
         self._deliver = deliver or _by_smtp
         self._delays = delays
-        self._post: Callable[[RunCommand | Order], None] = _nobody
+        self._post: Callable[[RunCommand | Order | MailTried], None] = _nobody
         self._drafts: list[Callable[..., Letter | None]] = []
         self._drafted = trio.Event()
         self._written = trio.Event()
         self._waiting: list[_Waiting] = []
         self._count = 0
         self._news = trio.Event()
+        self._progress = trio.Event()
         self._pause_until = 0.0
         self._failures = 0
         self._mailer = _Mailer("")
 
     # --- for the runner and the daemon
 
-    def attach(self, post: Callable[[RunCommand | Order], None]) -> None:
+    def attach(self, post: Callable[[RunCommand | Order | MailTried], None]) -> None:
         """Use *post* to have commands run."""
         self._post = post
 
@@ -137,6 +143,7 @@ class Outbox:
             self.dropped += 1
             if self.dropped == 1:
                 log.error("%d mails wait; new ones are dropped until there is room", MOST)
+            self._post(MailTried())
             return
         if self.dropped:
             log.error("%d mails were dropped: too many waited", self.dropped)
@@ -178,14 +185,28 @@ class Outbox:
             while True:
                 waiting = await self._next()
                 self._take(waiting, await self._try(waiting.letter))
+                if waiting.awaited:
+                    waiting.awaited = False
+                    self._post(MailTried())
+                self._progress.set()
+                self._progress = trio.Event()
 
     async def aclose(self, timeout: float) -> None:
-        """Wait until what has not been sent is on disk, for at most *timeout* seconds."""
+        """Wait until what has not been sent is on disk, for at most *timeout* seconds.
+
+        What is due is sent first, as far as that is a matter of a moment: who is taking a letter
+        just now would get it once more from our successor, and there may be none.
+        """
         with trio.move_on_after(timeout):
             while self._drafts:
                 await self._written.wait()
+            with trio.move_on_after(FAREWELL):
+                while self._is_due():
+                    await self._progress.wait()
             if self._spool is not None:
                 await self._spool.settled()
+        if self._spool is not None and (lost := self._spool.unkept):
+            log.error("%d mails are lost: they were not sent, and could not be kept on disk", lost)
 
     async def _write(self) -> None:
         """Write the letters, in a thread, for the first one loads a lot."""
@@ -200,13 +221,20 @@ class Outbox:
                 self._drafts.pop(0)
                 if letter is not None:
                     self._add(letter)
+                else:
+                    self._post(MailTried())
             self._written.set()
             self._written = trio.Event()
             self._drafted = trio.Event()
             await self._drafted.wait()
 
     def _add(self, letter: Letter) -> None:
-        self._waiting.append(_Waiting(letter, trio.current_time()))
+        waiting = _Waiting(letter, trio.current_time())
+        self._waiting.append(waiting)
+        if self.settings.smtp:
+            self._post(MailTried())  # It needs no command: what is left to do, `aclose` waits for.
+        else:
+            waiting.awaited = True
         if self._spool is not None:
             self._spool.keep(letter)
         self._news.set()
@@ -233,6 +261,10 @@ class Outbox:
             self._news = trio.Event()
             with trio.move_on_at(at):
                 await self._news.wait()
+
+    def _is_due(self) -> bool:
+        now = trio.current_time()
+        return self._pause_until <= now and any(one.due <= now for one in self._waiting)
 
     async def _try(self, letter: Letter) -> Delivery:
         try:
@@ -343,7 +375,7 @@ class Outbox:
         except ValueError:  # A quotation mark without its mate.
             words = self.settings.command_line.split()
         words = words or [self.settings.program]
-        if "sendmail" in os.path.basename(self.settings.program or words[0]):
+        if any("sendmail" in os.path.basename(name) for name in (self.settings.program, words[0])):
             words = [word for word in words if word != "-t"]
         return words
 
@@ -394,5 +426,5 @@ def _to(letter: Letter) -> str:
     return ", ".join(letter.to)
 
 
-def _nobody(event: RunCommand | Order) -> None:
+def _nobody(event: RunCommand | Order | MailTried) -> None:
     raise RuntimeError(f"nobody can carry out {event!r}")

@@ -12,6 +12,7 @@ when a sink is full or fails is the policy of `supervisor.runtime.sinks`.
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Final, Literal
 
 import trio
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from supervisor.runtime.depot import OpenCourier
     from supervisor.runtime.ownsink import OwnSink
     from supervisor.runtime.sinks import Report, Sink
-    from supervisor.runtime.writers import OpenLog, Target
+    from supervisor.runtime.writers import OpenLog, Style, Target
     from supervisor.system.port import System
 
 
@@ -42,6 +43,7 @@ class _OwnLog:
     """piesd's own log as one that feeds a sink. It is never asked to wait."""
 
     tag = ""
+    style: Style = "raw"
     origin: Final = Origin(tag="piesd")
 
     def lose(self, lines: int, size: int) -> None:
@@ -54,13 +56,18 @@ class _OwnLog:
 _OWN_LOG: Final = _OwnLog()
 
 
-def open_log_file(settings: Output) -> Target:
-    """Return the log file of these settings; it is opened by the first line."""
+def open_log_file(settings: Output, log_directory: str = "") -> Target:
+    """Return the log file of these settings; it is opened by the first line.
+
+    *log_directory* is made when a file in it is opened.
+    """
+    path = str(settings.path)
     return LogFile(
-        str(settings.path),
+        path,
         settings.rotate_size,
         settings.rotate_keep,
         compress=settings.compress,
+        own_directory=os.path.dirname(path) == log_directory,
     )
 
 

@@ -23,18 +23,19 @@ if TYPE_CHECKING:
     from supervisor.runtime.depot import Depot
     from supervisor.runtime.messages import Origin
     from supervisor.runtime.ownlog import OwnLine, OwnPlace
-    from supervisor.runtime.writers import Writer
+    from supervisor.runtime.writers import Style, Writer
 
 
 class _Own:
     """One line as the source of itself."""
 
-    __slots__ = ("line", "origin", "tag")
+    __slots__ = ("line", "origin", "style", "tag")
 
     def __init__(self, line: OwnLine, origin: Origin) -> None:
         self.line = line
         self.origin = origin
         self.tag = ""
+        self.style: Style = "raw"
 
     def lose(self, lines: int, size: int) -> None:
         """Lines of ours are poured out, never lost."""

@@ -41,6 +41,7 @@ from supervisor.model.events import (
     EngineEvent,
     Exited,
     Happened,
+    MailTried,
     TimePassed,
     TreeChanged,
 )
@@ -299,6 +300,7 @@ class Runner:
     def _mail(self, mail: Mail) -> None:
         if self.outbox is None:
             log.warning("cannot notify %s about %r: no mail", ", ".join(mail.to), mail.tag)
+            self.post(MailTried())
         else:
             self.outbox.send(mail)
 

@@ -25,7 +25,7 @@ import trio
 
 from supervisor.model.component import Key, Output
 from supervisor.runtime.ring import count_lines
-from supervisor.runtime.writers import Piece, Source, Style, Writer
+from supervisor.runtime.writers import Piece, Source, Style, Writer, file_style
 from supervisor.system.logfile import CannotWrite
 
 if TYPE_CHECKING:
@@ -158,10 +158,12 @@ class Sink:
         self._grow(len(block))
 
     def _label(self, source: Source) -> bytes:
-        if self.style == "time":
+        # On a stream of our own, what named it as a file is written as in a file.
+        style = source.style if self.style == "tag" else self.style
+        if style == "time":
             return timestamp(self._depot.system.wall())
         # Lines without a tag are piesd's own.
-        return f"{source.tag} | ".encode() if self.style == "tag" and source.tag else b""
+        return f"{source.tag} | ".encode() if style == "tag" and source.tag else b""
 
     def _grow(self, size: int) -> None:
         self.size += size
@@ -388,11 +390,6 @@ class Sink:
             return None
         writer, self._writer = self._writer, None
         return writer
-
-
-def file_style(settings: Output) -> Style:
-    """Return what each line of a file begins with."""
-    return "time" if settings.timestamps else "raw"
 
 
 def timestamp(at: float) -> bytes:

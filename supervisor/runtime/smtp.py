@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import smtplib
 import ssl
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Final
 
 from supervisor.runtime.outbox import Delivery
@@ -42,7 +43,7 @@ def deliver(server: str, letter: Letter, host: str, timeout: float = TIMEOUT) ->
 
 def _deliver(server: str, letter: Letter, host: str, timeout: float, *, secretly: bool) -> Delivery:
     name, port = address_of(server)
-    with smtplib.SMTP(name, port, local_hostname=host, timeout=timeout) as session:
+    with closing(smtplib.SMTP(name, port, local_hostname=host, timeout=timeout)) as session:
         session.ehlo_or_helo_if_needed()
         if secretly and session.has_extn("starttls"):
             session.starttls(context=_trusting())
@@ -50,11 +51,16 @@ def _deliver(server: str, letter: Letter, host: str, timeout: float, *, secretly
         try:
             refused = session.sendmail(letter.sender, letter.to, data)
         except smtplib.SMTPRecipientsRefused as error:
-            refused = error.recipients
+            # With a 421 it hangs up before it has answered for all, and nobody gets the letter.
+            last = list(error.recipients.values())[-1:]
+            refused = dict.fromkeys(letter.to, *last) | error.recipients
         except UnicodeEncodeError:
             return Delivery(refused=dict.fromkeys(letter.to, "its address is not ASCII"))
         except (smtplib.SMTPSenderRefused, smtplib.SMTPDataError) as error:
             refused = dict.fromkeys(letter.to, (error.smtp_code, _bytes(error.smtp_error)))
+        # How the server takes our leave changes nothing about what it has said before.
+        with suppress(OSError, smtplib.SMTPException):
+            session.quit()
     return _sorted(refused)
 
 

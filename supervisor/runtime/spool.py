@@ -6,12 +6,16 @@ Everything here blocks and is done in a worker thread, in the order in which it 
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
+import math
 import os
+import stat
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 import trio
+from msgspec.structs import replace
 
 from supervisor.runtime.mail import Letter
 
@@ -23,28 +27,44 @@ log = logging.getLogger(__name__)
 _SUFFIX: Final = ".json"
 _UNFINISHED: Final = ".new"
 
+AGAIN: Final = 60.0
+"""Seconds until what could not be done is tried again."""
+
+
+Jobs = dict[str, Letter | None]
+"""For each name the letter to be written, or None if its file is to be removed."""
+
 
 class Spool:
-    """The letters in one directory, which is made when it is needed."""
+    """The letters in one directory, which is made when it is needed.
+
+    What fails is tried again with whatever comes next, after a while, and at the end.
+    """
 
     def __init__(self, system: System, directory: str) -> None:
         self._system = system
         self._directory = directory
-        self._jobs: list[tuple[str, Letter | None]] = []
+        self._jobs: Jobs = {}
+        self._undone: Jobs = {}
         self._news = trio.Event()
         self._done: trio.Event | None = None
-        self._failed = False
 
     def keep(self, letter: Letter) -> None:
         """Write *letter*, soon."""
-        self._add(letter.name, letter)
+        self._jobs[letter.name] = letter
+        self._wake()
 
     def drop(self, letter: Letter) -> None:
         """Remove *letter*, soon."""
-        self._add(letter.name, None)
+        self._jobs[letter.name] = None
+        self._wake()
 
-    def _add(self, name: str, letter: Letter | None) -> None:
-        self._jobs.append((name, letter))
+    @property
+    def unkept(self) -> int:
+        """How many letters could not be written."""
+        return sum(letter is not None for letter in self._undone.values())
+
+    def _wake(self) -> None:
         if self._done is None:
             self._done = trio.Event()
         self._news.set()
@@ -56,31 +76,42 @@ class Spool:
     async def serve(self) -> None:
         """Do what is asked for, until cancelled."""
         while True:
-            await self._news.wait()
+            with trio.move_on_after(AGAIN if self._undone else math.inf):
+                await self._news.wait()
             self._news = trio.Event()
+            await self._work_off()
             while self._jobs:
-                jobs, self._jobs = self._jobs, []
-                self._told(await self._system.blocking(_work, self._directory, jobs))
+                await self._work_off()
             if self._done is not None:
                 self._done.set()
                 self._done = None
 
     async def settled(self) -> None:
-        """Return when everything asked for so far is on disk; whoever calls has a deadline."""
+        """Return when everything asked for so far is on disk; whoever calls has a deadline.
+
+        What failed before is tried once more.
+        """
+        if self._undone:
+            self._wake()
         if self._done is not None:
             await self._done.wait()
 
-    def _told(self, failure: str) -> None:
-        if failure and not self._failed:
+    async def _work_off(self) -> None:
+        # What was written and removed since need not be written at all.
+        jobs, self._jobs = {**self._undone, **self._jobs}, {}
+        undone, failure = await self._system.blocking(_work, self._directory, jobs)
+        if failure and not self._undone:
             log.error("cannot keep mail on disk, it is in memory only: %s", failure)
-        self._failed = bool(failure)
+        elif self._undone and not failure:
+            log.info("mail can be kept on disk again: %s", self._directory)
+        self._undone = undone
 
 
-def _work(directory: str, jobs: list[tuple[str, Letter | None]]) -> str:
-    """Write and remove files; return what went wrong last, if anything did."""
+def _work(directory: str, jobs: Jobs) -> tuple[Jobs, str]:
+    """Write and remove files; return what could not be done, and why the last of that."""
+    undone: Jobs = {}
     failure = ""
-    last = dict(jobs)  # What was written and removed since need not be written at all.
-    for name, letter in last.items():
+    for name, letter in jobs.items():
         path = os.path.join(directory, name + _SUFFIX)
         try:
             if letter is None:
@@ -90,8 +121,9 @@ def _work(directory: str, jobs: list[tuple[str, Letter | None]]) -> str:
                 os.makedirs(directory, mode=0o700, exist_ok=True)
                 _write(path, msgspec.json.encode(letter))
         except OSError as error:
+            undone[name] = letter
             failure = f"{path}: {error.strerror}"
-    return failure
+    return undone, failure
 
 
 def _write(path: str, data: bytes) -> None:
@@ -126,8 +158,21 @@ def _load(directory: str, most: int) -> list[Letter]:
                 os.unlink(path)
         elif name.endswith(_SUFFIX) and len(letters) < most:
             try:
-                with open(path, "rb") as file:
-                    letters.append(msgspec.json.decode(file.read(), type=Letter))
+                letter = msgspec.json.decode(_read(path), type=Letter)
+                # It goes by the name of its file, or it could never be removed.
+                letters.append(replace(letter, name=name.removesuffix(_SUFFIX)))
             except (OSError, msgspec.MsgspecError) as error:
                 log.error("cannot read the mail in %s; it stays there: %s", path, error)
     return letters
+
+
+def _read(path: str) -> bytes:
+    """Return what is in *path*, a plain file: the reader of a pipe would wait for ever."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise OSError(errno.EINVAL, "it is no plain file", path)
+        with open(fd, "rb", closefd=False) as file:
+            return file.read()
+    finally:
+        os.close(fd)

@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from supervisor.runtime.messages import Origin, origin_of
 from supervisor.runtime.ring import Ring, count_lines
+from supervisor.runtime.writers import file_style
 
 if TYPE_CHECKING:
     from supervisor.model.component import Output, Tag
     from supervisor.runtime.depot import Depot
     from supervisor.runtime.followers import Follower, StreamName
     from supervisor.runtime.sinks import Sink
+    from supervisor.runtime.writers import Style
 
 READ: Final = 64 * 1024
 LONGEST_LINE: Final = 64 * 1024
@@ -152,6 +154,11 @@ class Stream:
             follower.offer(self.name, first, block)
 
     # --- its sink
+
+    @property
+    def style(self) -> Style:
+        """What its lines have on a stream of piesd itself."""
+        return file_style(self.settings) if self.settings.kind == "file" else "tag"
 
     @property
     def origin(self) -> Origin:

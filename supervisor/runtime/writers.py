@@ -8,6 +8,14 @@ from typing import Literal, NamedTuple, Protocol
 from supervisor.model.component import Output
 from supervisor.runtime.messages import Courier, Origin, Record
 
+Style = Literal["raw", "tag", "time", "message"]
+"""What each line has: nothing more, the component's tag, the time, or both and more as fields."""
+
+
+def file_style(settings: Output) -> Style:
+    """Return what each line of a file begins with."""
+    return "time" if settings.timestamps else "raw"
+
 
 class Target(Protocol):
     """What bytes are written to; every method may block and is called in `System.blocking`."""
@@ -35,6 +43,10 @@ class Source(Protocol):
     """What feeds a sink: one output stream of a component."""
 
     tag: str
+
+    @property
+    def style(self) -> Style:
+        """What its lines have on a stream of piesd itself, which it may share with others."""
 
     @property
     def origin(self) -> Origin:
@@ -101,7 +113,3 @@ class Mailed:
         return self._courier.write(
             Record(piece.origin, piece.at, piece.block) for piece in queue if piece.origin
         )
-
-
-Style = Literal["raw", "tag", "time", "message"]
-"""What each line has: nothing more, the component's tag, the time, or both and more as fields."""

@@ -62,6 +62,20 @@ def detach(log_path: str) -> Detached:
     return Detached(writer)
 
 
+def close_inherited() -> None:
+    """Close what we were started with beyond the standard descriptors.
+
+    Whoever waits for the end of such a pipe (ssh, a build) would wait as long as we run. What
+    Python opened for us is told by its mark: it is not to be inherited. Source: daemon(7).
+    """
+    for name in os.listdir("/proc/self/fd"):
+        number = int(name)
+        # The directory itself is among them, and closed by now.
+        with contextlib.suppress(OSError):
+            if number > 2 and os.get_inheritable(number):
+                os.close(number)
+
+
 def _wait_and_exit(reader: int) -> None:
     """Wait for the daemon's word, print it if it is bad news, and end."""
     said = b""

@@ -14,6 +14,9 @@ from supervisor.system.spawn import Failure
 _BEFORE_IDENTITY = frozenset({errno.EPERM, errno.EINVAL, errno.EAGAIN, errno.ENOMEM})
 """What setgroups, setgid and setuid can say; chdir says none of these."""
 
+_LONGEST = 32 * os.sysconf("SC_PAGE_SIZE") - 1
+"""Bytes of one word, or of one variable with its name. Source: execve(2), MAX_ARG_STRLEN."""
+
 _ELF_INTERPRETER = 3  # PT_INTERP, elf(5)
 
 
@@ -56,7 +59,20 @@ def _explain_exec(program: Program, number: int) -> Cause:
             return Cause("interpreter", number, f"interpreter {told} of {shown}: {reason}")
     if number == errno.EACCES and os.path.isdir(full):
         return Cause("exec", errno.EISDIR, f"exec {shown}: {os.strerror(errno.EISDIR)}")
-    return Cause("exec", number, f"exec {shown}: {reason}{_hint(full, number)}")
+    hint = _too_long(program) if number == errno.E2BIG else _hint(full, number)
+    return Cause("exec", number, f"exec {shown}: {reason}{hint}")
+
+
+def _too_long(program: Program) -> str:
+    """Return which word or variable the kernel does not take, in parentheses, or nothing."""
+    for entry in program.env:
+        if len(entry) > _LONGEST:
+            name = os.fsdecode(entry.partition(b"=")[0])
+            return f" (the variable {name} is longer than {_LONGEST} bytes)"
+    for number, word in enumerate(program.argv):
+        if len(word) > _LONGEST:
+            return f" (word {number} of the command is longer than {_LONGEST} bytes)"
+    return ""
 
 
 def _hint(full: bytes, number: int) -> str:

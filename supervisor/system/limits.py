@@ -93,7 +93,7 @@ def set_oom_score(pid: int, value: int) -> None:
             os.close(fd)
     except OSError as error:
         code = error.errno or errno.EIO
-        hint = " (only root may lower it)" if code == errno.EACCES else ""
+        hint = " (piesd has no right to lower it)" if code == errno.EACCES else ""
         raise BoundRefused(
             "oom-score-adj", code, f"oom-score-adj = {value}: {os.strerror(code)}{hint}"
         ) from None

@@ -156,9 +156,11 @@ class LinuxSystem:
             raise
         return fd
 
-    def notify_socket(self, path: str) -> int:
+    def notify_socket(self, path: str, key: Key, generation: int) -> int:
         """Return a non-blocking datagram socket at *path*, which `close` removes again."""
-        return self._datagrams.open(path)
+        return self._datagrams.open(
+            path, lambda pid, uid: self._forest.speaks(pid, uid, key, generation)
+        )
 
     def receive(self, fd: int) -> bytes | None:
         """Read one datagram of such a socket: None when there is nothing now."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
+import stat
 import time
 
 from supervisor.model.errors import AlreadyRunning
@@ -69,7 +71,8 @@ class InstanceLock:
         if self._fd < 0:
             return
         if self._is_current(self._fd):
-            os.unlink(self.path)
+            with contextlib.suppress(OSError):  # Who may no longer remove it, leaves it: unlocked.
+                os.unlink(self.path)
         os.close(self._fd)
         self._fd = -1
 
@@ -109,12 +112,7 @@ class PidFile:
 
     def owner(self) -> int | None:
         """Return the living process, not this one, that the file names, or None."""
-        try:
-            with open(self.path, encoding="ascii") as file:
-                written = os.fstat(file.fileno()).st_mtime
-                pid = int(file.read(32).strip())
-        except (OSError, ValueError):
-            return None
+        pid, written = self._read()
         if pid <= 0 or pid == os.getpid():
             return None
         info = read_process(pid)
@@ -126,11 +124,20 @@ class PidFile:
         """Write the pid; a reader sees the old content or the whole new one.
 
         Raises:
-            OSError: it cannot be written.
+            OSError: it cannot be written, and is not there from before we executed ourselves anew.
         """
+        try:
+            self._replace()
+        except OSError:
+            if not self._is_ours():
+                raise
+
+    def _replace(self) -> None:
         temporary = f"{self.path}.{os.getpid()}.tmp"
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
-        fd = os.open(temporary, flags, 0o644)
+        # Nothing that somebody else has put there, a link to a file of ours say, is written to.
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
         try:
             try:
                 os.write(fd, b"%d\n" % os.getpid())
@@ -143,9 +150,26 @@ class PidFile:
 
     def remove(self) -> None:
         """Remove the file if it is still ours."""
+        if self._is_ours():
+            # Who has become somebody else may not; then the next start takes it over.
+            with contextlib.suppress(OSError):
+                os.unlink(self.path)
+
+    def _is_ours(self) -> bool:
+        return self._read()[0] == os.getpid()
+
+    def _read(self) -> tuple[int, float]:
+        """Return the number in the file, and when it was written; 0 where there is none.
+
+        A FIFO that nobody writes to must not hold us up.
+        """
         try:
-            with open(self.path, encoding="ascii") as file:
-                if file.read().strip() == str(os.getpid()):
-                    os.unlink(self.path)
-        except (OSError, UnicodeDecodeError):
-            return  # Gone, or not ours: either way not ours to remove.
+            fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+            try:
+                status = os.fstat(fd)
+                text = os.read(fd, 32) if stat.S_ISREG(status.st_mode) else b""
+            finally:
+                os.close(fd)
+            return int(text.decode("ascii").strip()), status.st_mtime
+        except (OSError, ValueError):
+            return 0, 0.0

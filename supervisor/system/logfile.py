@@ -11,6 +11,7 @@ import stat
 import time
 
 from supervisor.system.rotation import OldFiles
+from supervisor.system.sockets import make_directory
 
 log = logging.getLogger(__name__)
 
@@ -20,7 +21,10 @@ _PATIENCE = 1.0
 _LOOK_EVERY = 1.0
 """Seconds between looks whether somebody moved or deleted the file."""
 
-_OWN_STREAM = re.compile(r"/dev/std(out|err)|(?:/dev/fd|/proc/self/fd)/(\d+)")
+_STREAM = re.compile(
+    r"/dev/std(?P<name>out|err)|(?:/dev/fd|/proc/(?P<pid>self|\d+)/fd)/(?P<fd>\d+)"
+)
+"""What is a descriptor that somebody has open: we ourselves, or the process of that number."""
 
 _FLAGS = (
     os.O_WRONLY
@@ -51,12 +55,20 @@ class LogFile:
     Args:
         rotate_size: bytes after which the file is rotated, 0 for never.
         compress: whether the old files become PATH.1.gz ….
+        own_directory: whether the directory is made if it is missing.
     """
 
     def __init__(
-        self, path: str, rotate_size: int = 0, rotate_keep: int = 5, *, compress: bool = False
+        self,
+        path: str,
+        rotate_size: int = 0,
+        rotate_keep: int = 5,
+        *,
+        compress: bool = False,
+        own_directory: bool = False,
     ) -> None:
         self.path, self.rotate_size = path, rotate_size
+        self._own_directory = own_directory
         self.old = OldFiles(path, rotate_keep, compress=compress)
         self._fd = -1
         self._regular = False
@@ -130,10 +142,12 @@ class LogFile:
             self.old.tidy()
 
     def _open(self) -> None:
+        if self._own_directory:
+            make_directory(os.path.dirname(self.path))
         self._fd = _open_patiently(self.path)
         status = os.fstat(self._fd)
-        # Our own output is never ours to rotate, whatever stands behind it.
-        self._regular = stat.S_ISREG(status.st_mode) and not _OWN_STREAM.fullmatch(self.path)
+        # What somebody else has open is never ours to rotate, whatever stands behind it.
+        self._regular = stat.S_ISREG(status.st_mode) and not _STREAM.fullmatch(self.path)
         known, self._closed = self._closed, None
         if known == (status.st_dev, status.st_ino, status.st_size):
             return  # Nothing has happened to it: a line that we began goes on.
@@ -255,10 +269,46 @@ def _open_patiently(path: str) -> int:
     raise AssertionError("unreachable")
 
 
+def own_descriptor(path: str) -> int | None:
+    """Return the descriptor of ours that *path* is a name of, such as 1 for /dev/stdout."""
+    stream = _STREAM.fullmatch(path)
+    if stream is None or stream["pid"] not in (None, "self", str(os.getpid())):
+        return None
+    return {"out": 1, "err": 2}[stream["name"]] if stream["name"] else int(stream["fd"])
+
+
 def _open(path: str) -> int:
-    own = _OWN_STREAM.fullmatch(path)
-    if own is None:
+    own = own_descriptor(path)
+    if own is not None:
+        # What stands behind /dev/stdout may be a socket, which cannot be opened, or a file, which
+        # opened anew would be written from its beginning.
+        return os.dup(own)
+    if _STREAM.fullmatch(path):
+        # The kernel resolves this link itself, and nobody can have it lead anywhere else.
+        return os.open(path, _FLAGS & ~(os.O_NOFOLLOW | os.O_CREAT))
+    return _open_named(path)
+
+
+def _open_named(path: str) -> int:
+    try:
         return os.open(path, _FLAGS, 0o640)
-    # What stands behind /dev/stdout may be a socket, which cannot be opened, or a file, which
-    # opened anew would be written from its beginning.
-    return os.dup({"out": 1, "err": 2}[own[1]] if own[1] else int(own[2]))
+    except OSError as error:
+        reason = _REASONS.get((error.errno or 0, _kind(path)))
+        if reason is None:
+            raise
+        raise OSError(error.errno, reason, path) from None
+
+
+_REASONS = {
+    (errno.ELOOP, stat.S_IFLNK): "it is a symbolic link, which is not followed: name the file",
+    (errno.ENXIO, stat.S_IFIFO): "nobody reads this pipe",
+    (errno.ENXIO, stat.S_IFSOCK): "it is a socket: for that of syslog, write syslog:PRIORITY",
+}
+"""What the words of the system leave in the dark."""
+
+
+def _kind(path: str) -> int:
+    try:
+        return stat.S_IFMT(os.lstat(path).st_mode)
+    except OSError:
+        return 0

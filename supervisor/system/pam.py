@@ -1,24 +1,35 @@
 """Ask PAM whether a password is right and the account may be used."""
 
-# ruff: noqa: PLC0415  python-pam looks for its libraries when it is used first.
-
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 
-def check(service: str, user: str, password: str) -> bool:
+from supervisor.system import preprocess
+from supervisor.system.pamcheck import NO, YES
+
+LONGEST = 10.0
+"""Seconds until an answer is given up, and what was to give it killed."""
+
+_PROGRAM = str(Path(__file__).with_name("pamcheck.py"))
+
+
+def check(service: str, user: str, password: str, *, timeout: float = LONGEST) -> bool:
     """Return whether PAM lets *user* in. Blocks, for seconds where a module delays failures.
 
-    The account is checked too (expired, locked); no session is opened. Where piesd is not root,
-    pam_unix starts a helper whose end our reaper may see first: then the answer is no.
+    The account is checked too (expired, locked); no session is opened. A process of its own asks:
+    modules hang, crash, and wait for helpers that our reaper would take from them.
 
     Raises:
-        OSError: there is no PAM on this machine.
+        OSError: there is no PAM on this machine, or it gave no answer.
     """
-    import pam
-
-    try:
-        authenticator = pam.PamAuthenticator()
-        return bool(authenticator.authenticate(user, password, service, resetcreds=False))
-    except (ValueError, AttributeError, TypeError) as error:
-        # A NUL in a name, or a library without the functions of PAM.
-        raise OSError(f"PAM: {error}") from None
+    if "\0" in service + user + password:
+        raise OSError("PAM: there is a NUL in the name or the password")
+    # Nothing in the environment or around us is to say what is run with a password.
+    words = [sys.executable, "-EP", _PROGRAM, service, str(int(timeout) + 1)]
+    data = f"{user}\0{password}".encode("utf-8", "surrogateescape")
+    code, _, said = preprocess.run(words, data, timeout=timeout)
+    if code not in (YES, NO):
+        lines = said.decode("utf-8", "replace").split("\n")
+        raise OSError(f"PAM: {next(filter(None, reversed(lines)), f'it ended with {code}')}")
+    return code == YES

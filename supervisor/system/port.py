@@ -152,15 +152,21 @@ class System(Protocol):
             OSError: there are no descriptors or no memory left.
         """
 
-    def notify_socket(self, path: str) -> int:
-        """Return a non-blocking datagram socket at *path*, for everybody to write to.
+    def notify_socket(self, path: str, key: Key, generation: int) -> int:
+        """Return a non-blocking datagram socket at *path*, on which a child says how it is.
+
+        Whoever gets at the path may write to it; heard are the processes of that child, root, and
+        our own user.
 
         Raises:
             OSError: with the reason.
         """
 
     def receive(self, fd: int) -> bytes | None:
-        """Read one datagram of such a socket: None when there is nothing now."""
+        """Read one datagram of such a socket: None when there is nothing now.
+
+        One that is not heard is an empty one.
+        """
 
     def read(self, fd: int, most: int) -> bytes | None:
         """Read what is there: None when there is nothing now, `b""` at the end."""

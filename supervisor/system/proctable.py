@@ -73,6 +73,14 @@ def read_process(pid: int) -> ProcessInfo | None:
     )
 
 
+def user_of(pid: int) -> int | None:
+    """Return the uid of whose *pid* is, None if it is gone; 0 if it may not be looked into."""
+    try:
+        return os.stat(f"/proc/{pid}").st_uid
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+
+
 def read_variable(pid: int, name: bytes) -> bytes | None:
     """Return a variable of the environment *pid* was executed with, None if it cannot be seen.
 

@@ -7,7 +7,7 @@ import os
 import socket
 import stat
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import NamedTuple, TypeGuard
 
 from supervisor.model.component import Address, InetAddress, UnixAddress
@@ -45,7 +45,9 @@ _PASSING = frozenset(
 """Errors of one connection that accept(2) hands to us: that client is gone, others are not."""
 
 
-class _Place(NamedTuple):
+class Place(NamedTuple):
+    """Which file a path leads to."""
+
     device: int
     inode: int
 
@@ -55,7 +57,7 @@ class Listeners:
 
     def __init__(self) -> None:
         self._sockets: dict[int, socket.socket] = {}
-        self._places: dict[int, _Place] = {}
+        self._places: dict[int, Place] = {}
 
     def listen(self, address: Address, backlog: int = BACKLOG, *, blocking: bool = False) -> int:
         """Open a listener; see `supervisor.system.port.System.listen`.
@@ -67,7 +69,7 @@ class Listeners:
         opened.setblocking(blocking)
         fd = opened.fileno()
         self._sockets[fd] = opened
-        if is_file(address) and (place := _place(address.path)):
+        if is_file(address) and (place := place_of(address.path)):
             self._places[fd] = place
         return fd
 
@@ -140,7 +142,7 @@ def open_control(address: Address, *, default_mode: int = 0o600) -> socket.socke
 
 def closing(control: socket.socket, address: Address) -> Callable[[], None]:
     """Return what closes *control*, just opened, and removes its path if that is still ours."""
-    place = _place(address.path) if is_file(address) else None
+    place = place_of(address.path) if is_file(address) else None
 
     def close() -> None:
         control.close()
@@ -169,6 +171,31 @@ def make_directory(path: str) -> bool:
             raise
         return False
     return True
+
+
+def check_directory(path: str, uids: Collection[int]) -> None:
+    """Refuse a directory in which somebody else could put other sockets in the place of ours.
+
+    Args:
+        uids: who may own it, beside root.
+
+    Raises:
+        OSError: with the reason.
+    """
+    status = os.stat(path)
+    if status.st_uid not in {0, *uids}:
+        reason = f"it belongs to uid {status.st_uid}, who could take our place in it"
+    elif status.st_mode & stat.S_IWOTH and not status.st_mode & stat.S_ISVTX:
+        reason = "everybody may write to it, and could take our place in it"
+    else:
+        return
+    hint = "mend that, or name another one as 'runtime-directory' in [daemon]"
+    raise PermissionError(errno.EPERM, f"{reason}; {hint}", path)
+
+
+def is_for_one(directory: str, instance: str) -> bool:
+    """Tell whether there is nothing in *directory* but what piesd makes for *instance*."""
+    return all(name.startswith(f"{instance}.") for name in os.listdir(directory))
 
 
 def is_file(address: Address) -> TypeGuard[UnixAddress]:
@@ -249,7 +276,7 @@ def _open_unix(address: UnixAddress, default_mode: int | None, backlog: int) -> 
             os.fchmod(opened.fileno(), mode)
         stage = "bind"
         opened.bind(path)
-        place = _place(path)
+        place = place_of(path)
         if uid != -1 or gid != -1:
             stage = "chown"
             os.chown(path, uid, gid, follow_symlinks=False)
@@ -308,7 +335,7 @@ def _remove_stale(path: str) -> None:
                     raise
                 _probe_other_kinds(path)
         except ConnectionRefusedError:
-            remove_socket(path, _Place(status.st_dev, status.st_ino))
+            remove_socket(path, Place(status.st_dev, status.st_ino))
             return
         except FileNotFoundError:
             return
@@ -340,19 +367,20 @@ def _probe_other_kinds(path: str) -> None:
 
 def remove_socket(path: str, place: tuple[int, int]) -> None:
     """Unlink *path* if it is still the file that *place* (device, inode) means."""
-    if _place(path) == place:
+    if place_of(path) == place:
         try:
             os.unlink(path)
         except OSError:
             return  # The directory is read-only by now, or somebody was faster.
 
 
-def _place(path: str) -> _Place | None:
+def place_of(path: str) -> Place | None:
+    """Return what is at *path*, a link as such; None if there is nothing, or it cannot be told."""
     try:
         status = os.lstat(path)
     except OSError:
         return None
-    return _Place(status.st_dev, status.st_ino)
+    return Place(status.st_dev, status.st_ino)
 
 
 def _connection(accepted: socket.socket, name: object) -> Connection:

@@ -14,7 +14,9 @@ from supervisor.system.proctable import (
     ProcessTable,
     View,
     descend,
+    read_process,
     read_variable,
+    user_of,
 )
 from supervisor.system.signals import send_signal, signal_group, signal_leader
 
@@ -241,6 +243,28 @@ class Forest:
                 send_signal(info, signal.SIGKILL)
             return tree
         return self._by_session(info)
+
+    def speaks(self, pid: int, uid: int, key: Key, generation: int) -> bool:
+        """Return whether *pid*, of the user *uid*, is of that tree or of its leader's user.
+
+        A process that says something and ends is gone before anybody can look, but its uid is not.
+        """
+        return self._table.spared(lambda: self._speaks(pid, uid, (key, generation)))
+
+    def _speaks(self, pid: int, uid: int, child: tuple[Key, int]) -> bool:
+        tree = self._trees.get(child)
+        if tree is not None and tree.led and user_of(tree.leader) == uid:
+            return True
+        info = read_process(pid)
+        if info is None:
+            return False
+        try:
+            name = self._marked(pid)
+        except InExec:
+            name = None
+        if name is not None:
+            return name == child
+        return tree is not None and self._by_session(info) is tree
 
     def _by_session(self, info: ProcessInfo) -> Tree | None:
         return self._sessions.get(info.session) or self._sessions.get(info.group)

@@ -344,7 +344,7 @@ async def test_a_text_can_be_read_to_its_end_whatever_its_length(rig: Rig, size:
 
 async def test_a_datagram_is_received_whole_and_once(rig: Rig, tmp_path: Path) -> None:
     path = str(tmp_path / "notify")
-    fd = rig.system.notify_socket(path)
+    fd = rig.system.notify_socket(path, "a", 1)
     assert rig.system.receive(fd) is None
     arrived = trio.Event()
     rig.system.watch(fd, arrived.set)
@@ -355,7 +355,7 @@ async def test_a_datagram_is_received_whole_and_once(rig: Rig, tmp_path: Path) -
     assert rig.system.receive(fd) == b"STOPPING=1"
     assert rig.system.receive(fd) is None
     rig.system.close(fd)
-    rig.system.close(rig.system.notify_socket(path))  # The path is free again.
+    rig.system.close(rig.system.notify_socket(path, "a", 1))  # The path is free again.
 
 
 async def test_what_outlives_the_leader_is_reported_and_can_be_killed(rig: Rig) -> None:

@@ -18,11 +18,13 @@ from asked import ROOT, Answer, Desk
 from fake_system import Script
 from guarded import DENY, administrator, anonymous, guarded, let, only, user
 from running import House
+from supervisor.control.about import Hooks
 from supervisor.control.identity import Caller
 from supervisor.control.orders import Request
 from supervisor.model.access import Acl
 from supervisor.model.component import Component, ExitAction, InetAddress, Mode, Respawn
 from supervisor.model.errors import Forbidden, NotFound, NotSettled
+from supervisor.runtime.holds import Hold
 from supervisor.selectors import All, HasTag, HasType
 
 Clock = trio.testing.MockClock
@@ -158,6 +160,7 @@ worlds = st.permutations(VISIBLE)
 allowing: dict[str, Any] = {"user_acl": only("ann"), "admin_acl": only("ann")}
 
 
+@pytest.mark.slow
 @effort(max_examples=20, phases=[Phase.explicit, Phase.reuse, Phase.generate])
 @given(
     worlds,
@@ -398,6 +401,21 @@ async def test_a_reload_tells_nothing_of_what_cannot_be_seen(autojump_clock: Clo
             assert "secret" not in about(done)
             assert done.json["message"] == "nothing changed"
             assert asked.status("secret") == "running"
+
+
+async def test_who_has_held_the_loop_is_told_to_none_but_who_may_know_of_everything(
+    autojump_clock: Clock,
+) -> None:
+    """Tasks have the names of components: "the checks of secret"."""
+    hooks = Hooks(longest_hold=lambda: Hold(0.25, "the checks of secret"))
+    with trio.fail_after(60):
+        for peer, rules in ((ANN, allowing), (anonymous("list"), {}), (anonymous("admin"), {})):
+            async with guarded([DB, SECRET], hooks=hooks, **rules) as asked:
+                answer = await asked.ask("GET", "/v1/diag/about", peer=peer)
+                assert answer.json["longest-hold"] == {"seconds": 0.25, "task": ""}
+        async with guarded([DB], hooks=hooks) as asked:
+            answer = await asked.ask("GET", "/v1/diag/about", peer=administrator())
+            assert answer.json["longest-hold"]["task"] == "the checks of secret"
 
 
 # --- by time

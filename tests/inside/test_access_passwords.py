@@ -94,6 +94,15 @@ def test_the_file_is_for_its_owner_alone_and_replaced_at_one_blow(tmp_path: Path
     assert sorted(each.name for each in tmp_path.iterdir()) == ["link", "users"]
 
 
+def test_what_is_no_regular_file_is_refused_at_once(tmp_path: Path) -> None:
+    """To open a FIFO would keep a thread for ever."""
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(PasswordFileError, match="it is not a regular file"):
+        passwords.read(str(tmp_path / "fifo"))
+    with pytest.raises(PasswordFileError, match="Is a directory"):
+        passwords.read(str(tmp_path))
+
+
 def test_a_file_that_cannot_be_trusted_or_read_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "users"
     with pytest.raises(PasswordFileError, match="No such file"):

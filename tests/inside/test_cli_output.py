@@ -10,9 +10,16 @@ from rich.console import Console
 from supervisor.cli import codes, listing
 from supervisor.cli.codes import Code
 from supervisor.cli.figures import clock, duration, size, word
-from supervisor.cli.table import Cell, Column, plain, rich_table
-from supervisor.cli.terminal import clean, clean_line, wants_colour
-from supervisor.client.errors import BadAddress, ClientError, NotSettled, Refused, Unreachable
+from supervisor.cli.table import Cell, Column, plain, rich_table, show
+from supervisor.cli.terminal import Screen, clean, clean_line, wants_colour
+from supervisor.client.errors import (
+    BadAddress,
+    BadFile,
+    ClientError,
+    NotSettled,
+    Refused,
+    Unreachable,
+)
 from supervisor.client.stream import Message, messages
 
 
@@ -117,6 +124,24 @@ def test_a_plain_table_is_aligned_and_whole() -> None:
     assert lines[2] == "[red]db[/red]      -  \\x1b[31mred\\x1b[0m"
 
 
+@pytest.mark.parametrize(("columns", "cut"), [("20", False), ("80", True)])
+def test_a_terminal_too_narrow_for_the_columns_gets_whole_lines(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    columns: str,
+    cut: bool,
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    screen = Screen()
+    screen.terminal = True
+    titles = ["TAG", "STATUS", "PID/URL", "UPTIME", "COMMAND"]
+    row = [Cell("web"), Cell("running"), Cell("4711"), Cell("5s"), Cell("httpd " + "-x " * 40)]
+    show(screen, [Column(title) for title in titles], [row])
+    out = capsys.readouterr().out
+    assert all(word in out for word in ("TAG", "web", "running", "4711"))
+    assert ("…" in out) is cut
+
+
 @pytest.mark.parametrize("width", [20, 40, 80])
 def test_a_table_on_a_terminal_is_cut_to_its_width_at_the_last_column(width: int) -> None:
     out = io.StringIO()
@@ -179,6 +204,7 @@ def _subclasses(kind: type[Exception]) -> set[type[Exception]]:
 def test_every_error_of_the_client_has_an_exit_code() -> None:
     made = {
         BadAddress("x", "y"): Code.USAGE,
+        BadFile("x"): Code.USAGE,
         Unreachable("not-running", "x"): Code.UNREACHABLE,
         NotSettled("x"): Code.NOT_SETTLED,
         Refused(400, "x", "y"): Code.REFUSED,
@@ -198,6 +224,7 @@ def test_the_exit_codes_are_those_that_scripts_know() -> None:
         "NOT_SETTLED": 4,
         "OUTDATED": 5,
         "BUG": 70,
+        "UNWRITTEN": 74,
         "INTERRUPTED": 130,
         "UNREAD": 141,
     }

@@ -44,6 +44,7 @@ _PREPROCESSING = PreprocessOptions(defines=("A=1", "B"), undefines=("C",), inclu
         ("-S", {}, Options(task="stop")),
         ("--hup", {}, Options(task="reload")),
         ("--restart web db", {}, Options(task="restart", tags=("web", "db"))),
+        ("--restart-component web", {}, Options(task="restart", tags=("web",))),
         (
             "-R web -c x db",
             {},

@@ -6,6 +6,7 @@ import contextlib
 import tomllib
 from textwrap import dedent
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -246,6 +247,7 @@ def flattened(node: Node, path: str, into: dict[str, int]) -> None:
             flattened(item, f"{path}[{number}]", into)
 
 
+@pytest.mark.slow
 @given(documents())
 def test_every_line_of_a_written_document_is_found(written: Written) -> None:
     text, places = written

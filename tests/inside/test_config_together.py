@@ -72,6 +72,7 @@ def test_a_cycle_through_dependents_is_found() -> None:
     assert "x → y → x" in problem.message
 
 
+@pytest.mark.slow
 def test_a_chain_of_thousands_is_no_cycle() -> None:
     text = "".join(
         f"[component.c{n}]\ncommand = 'prog'\nprerequisites = 'c{n + 1}'\n" for n in range(3000)

@@ -105,6 +105,17 @@ def test_what_only_root_may_do_is_a_warning_for_everybody_else() -> None:
     assert len(plan_of("[daemon]\nuser = 'me'\n" + text).warnings) == 4
 
 
+def test_what_root_in_a_container_may_not_do_is_a_warning_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(InventedHost, "capable", False)
+    text = HEAD + "nice = -1\noom-score-adj = -1\nlimits = { nofile = 5000, stack = 1 }\n"
+    assert [(warning.line, warning.message) for warning in plan_of(text).warnings] == [
+        (4, "piesd has no right to go below 0: the start will fail"),
+        (5, "piesd has no right to raise nofile above 4096: the start will fail"),
+    ]
+
+
 def test_mail_without_a_way_to_send_it_is_a_warning() -> None:
     text = HEAD + "on-exit = { codes = 1, notify = 'root' }\n"
     assert not plan_of(text).warnings

@@ -72,6 +72,7 @@ async def test_who_comes_back_goes_on_after_the_last_number(autojump_clock: Cloc
             assert [event.text for event in rest] == [str(n) for n in range(3, 10)]
 
 
+@pytest.mark.slow
 async def test_a_reader_that_is_too_slow_gets_one_gap_and_then_all_that_is_kept(
     autojump_clock: Clock,
 ) -> None:
@@ -90,6 +91,7 @@ async def test_a_reader_that_is_too_slow_gets_one_gap_and_then_all_that_is_kept(
             )
 
 
+@pytest.mark.slow
 async def test_a_reader_that_is_fast_enough_misses_nothing(autojump_clock: Clock) -> None:
     with trio.fail_after(60):
         async with house([WEB]) as home:

@@ -57,6 +57,15 @@ async def test_why_says_in_one_sentence_how_it_is(autojump_clock: Clock) -> None
             )
 
 
+async def test_why_tells_of_a_start_condition_that_takes_its_time(autojump_clock: Clock) -> None:
+    slow = Component(tag="web", argv=("web",), enabled=False, start_condition=("test", "-f", "/x"))
+    with trio.fail_after(600):
+        async with desk([slow]) as asked:
+            await asked.order("start", "web", wait=None)
+            answer = await asked.control.why("web", ROOT)
+            assert answer.summary == ("web is starting: its start condition `test -f /x` is asked")
+
+
 async def test_why_shows_every_gate_with_its_answer(autojump_clock: Clock) -> None:
     with trio.fail_after(60):
         async with desk([DB, WEB]) as asked:
@@ -115,6 +124,17 @@ async def test_alive_is_up_down_or_down_for_so_many_seconds(autojump_clock: Cloc
                 alive("nobody", GUEST)
             with pytest.raises(Forbidden):
                 alive("db", STRANGER)
+
+
+@pytest.mark.parametrize("mode", [Mode.ONCE, Mode.STARTUP])
+async def test_what_has_finished_is_not_alive(mode: Mode, autojump_clock: Clock) -> None:
+    with trio.fail_after(60):
+        async with desk([Component(tag="made", argv=("make",), mode=mode)]) as asked:
+            assert asked.control.alive("made", GUEST).up
+            asked.home.system.exit("made", 0)
+            await asked.home.rest()
+            alive = asked.control.alive("made", GUEST)
+            assert (alive.up, alive.retry_after) == (False, None)
 
 
 async def test_a_template_is_alive_when_all_its_instances_are(autojump_clock: Clock) -> None:

@@ -137,6 +137,32 @@ def test_instances_are_components_of_their_own_for_pies() -> None:
     assert front.prerequisites == ("web:1", "web:2")
 
 
+def test_all_means_the_same_for_each_instance() -> None:
+    text = (
+        "[component.first]\nmode = 'inetd'\nsocket = 'unix:///s'\ncommand = '/bin/prog'\n"
+        "[component.last]\nmode = 'shutdown'\ncommand = '/bin/prog'\n"
+        "[component.web]\ninstances = 2\ncommand = '/bin/prog'\nprerequisites = 'all'\n"
+        "[component.end]\ninstances = 2\nmode = 'shutdown'\ncommand = '/bin/prog'\n"
+        "prerequisites = 'all'\n"
+    )
+    root = toml.read(text, "a", [])
+    assert root is not None
+    plan = models.plan(print_pies(root, []), "pies")
+    assert {each.tag: each.prerequisites for each in plan.components[2:]} == {
+        "web:1": ("first",),
+        "web:2": ("first",),
+        "end:1": ("last",),
+        "end:2": ("last",),
+    }
+
+
+def test_to_keep_nothing_of_the_environment_clears_it_for_pies() -> None:
+    root = toml.read("[component.a]\ncommand = '/bin/prog'\nenv-keep = []\n", "a", [])
+    assert root is not None
+    (component,) = models.plan(print_pies(root, []), "pies").components
+    assert component.env.clear
+
+
 def test_defaults_go_into_each_component_for_pies() -> None:
     text = (
         '[defaults]\numask = "027"\n[component.a]\ncommand = "/bin/prog"\n'

@@ -8,6 +8,7 @@ import pytest
 
 import converted
 from config_text import problems_of
+from fuzzing import no_hang
 from supervisor.config.convert import convert
 from supervisor.model.component import Component, EnvStep, ExitAction, Mode, Output, Respawn
 
@@ -28,6 +29,14 @@ def told(settings: str) -> list[tuple[int, str]]:
 
 def refused(text: str) -> list[tuple[int, str]]:
     return converted.refused(text, "supervisord.conf", "supervisord")
+
+
+@pytest.mark.slow
+def test_a_large_file_that_is_no_ini_is_given_up_soon() -> None:
+    for line in ("x\n", "=x\n", "x ; =\n", "[\n"):
+        with no_hang():
+            faults = refused("[program:a]\n" + line * 200_000)
+        assert [number for number, _ in faults[:3]] == [2, 3, 4]
 
 
 def test_a_program_is_restarted_unless_it_ends_as_expected() -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 import trio
 import trio.testing
 
-from supervisor.daemon import guarded, kept
+from supervisor.daemon import EX_UNAVAILABLE, _execute_again, guarded, kept
+from supervisor.system.process_setup import remember_process
 
 
 async def test_a_failing_leaf_is_reported_and_does_not_cancel_its_siblings(
@@ -40,3 +43,13 @@ async def test_a_part_that_nobody_can_do_without_is_taken_up_again(
             nursery.cancel_scope.cancel()
     assert tries == 3
     assert caplog.text.count("cannot go on with the inbox") == 2
+
+
+def test_a_piesd_that_cannot_be_executed_anew_ends_with_an_error(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "executable", "/nonexistent/python")
+    assert _execute_again({}, remember_process()) == EX_UNAVAILABLE
+    assert capsys.readouterr().err == (
+        "piesd: cannot execute /nonexistent/python again: No such file or directory\n"
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import UNSET, json
@@ -15,6 +16,7 @@ from supervisor.model.state import Exit
 WALL = 1_800_000_000.0
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(60))
 @given(plan=plans(), data=st.data(), length=st.integers(5, 40))
 def test_a_kept_row_is_the_row_that_would_be_made_anew(

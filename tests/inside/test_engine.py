@@ -25,6 +25,8 @@ from supervisor.model.events import Apply, Happened, Hurry, Listening, Order, Sh
 from supervisor.model.state import Exit, Phase, Stage
 
 FAILED = Exit(code=3, message="exited with 3")
+
+
 DONE = Exit(code=0, message="exited with 0")
 SEGV = Exit(signal=11, message="killed by SIGSEGV")
 
@@ -41,6 +43,14 @@ def listener(tag: Tag, *needs: Tag, **fields: object) -> Component:
 def why(sim: Simulation, tag: Tag) -> str:
     block = blocked_by(sim.engine.world, tag)
     return "" if block is None else f"{block.type}: {block.message}"
+
+
+def always(_tag: str) -> bool:
+    return True
+
+
+def never(_tag: str) -> bool:
+    return False
 
 
 def running(*components: Component, **options: float) -> Simulation:
@@ -143,6 +153,13 @@ def test_a_startup_component_behind_a_failed_one_does_not_hold_up_the_rest_for_e
     assert why(sim, "s2") == "prerequisite: prerequisite s1 has failed: it exited with 3"
 
 
+@pytest.mark.parametrize(("end", "level"), [(DONE, "info"), (FAILED, "error")])
+def test_an_end_with_another_code_than_0_is_told_as_an_error(end: Exit, level: str) -> None:
+    sim = running(component("web"))
+    sim.exit(sim.child("web"), end)
+    assert [note.level for note in sim.notes if note.kind == "exited"] == [level]
+
+
 def test_a_once_component_lets_its_dependents_start_when_it_has_succeeded() -> None:
     sim = running(
         component("migrate", mode=Mode.ONCE), *(component(f"w{n}", "migrate") for n in range(10))
@@ -191,6 +208,28 @@ def test_what_was_started_too_often_says_until_when_it_sleeps() -> None:
     assert sim.settle().phase("web") is Phase.RUNNING
 
 
+def test_what_was_killed_too_often_says_so() -> None:
+    sim = running(component("web", respawn=Respawn(max=2, window=60, sleep=30)))
+    for _ in range(2):
+        sim.exit(sim.child("web"), Exit(signal=11, message="killed by SIGSEGV"))
+        sim.settle()
+    assert why(sim, "web").endswith("were too many; it last was killed by SIGSEGV")
+
+
+def test_what_sleeps_is_tried_at_once_with_a_configuration_that_may_have_mended_it() -> None:
+    wrong = component("web", user="nosuch", respawn=Respawn(max=2, window=60, sleep=30))
+    sim = running(wrong)
+    for _ in range(2):
+        sim.exit(sim.child("web"), FAILED)
+        sim.settle()
+    for no_reason in (wrong, replace(wrong, description="the web")):
+        apply(sim, no_reason)
+        assert sim.phase("web") is Phase.SLEEPING
+    apply(sim, replace(wrong, user="www"))
+    assert sim.phase("web") is Phase.RUNNING
+
+
+@pytest.mark.slow
 def test_after_an_outage_of_a_day_it_is_up_again_within_one_sleep() -> None:
     sim = running(component("web"))
     outage_ends = sim.now + 86_400
@@ -298,6 +337,15 @@ def test_what_was_going_down_already_is_killed_within_the_budget_too() -> None:
         sim.settle()
     assert sim.children == {}
     assert sim.now - begun <= 5
+
+
+def test_what_is_killed_as_the_budget_ends_is_killed_once() -> None:
+    sim = running(component("web", stop_timeout=5), shutdown_timeout=5)
+    sim.deaf = {"web"}
+    sim.post(Shutdown("me"))
+    while "signal web 9" not in sim.history:
+        sim.wake()
+    assert sim.history.count("signal web 9") == 1
 
 
 def test_what_stands_behind_something_unkillable_is_killed_when_the_budget_is_used_up() -> None:
@@ -493,11 +541,31 @@ def test_enabling_what_runs_and_changing_it_makes_a_new_child() -> None:
 def test_the_difference_names_action_keys_and_dependents() -> None:
     db, web = component("db"), component("web", "db")
     new = [replace(db, chdir="/", umask=7), replace(web, description="x"), component("more")]
-    changes = {change.tag: change for change in difference([db, web], new, lambda _: True)}
+    changes = {change.tag: change for change in difference([db, web], new, always, never)}
     assert (changes["db"].action, changes["db"].keys) == ("restart", ("umask", "chdir"))
     assert changes["db"].dependents == ("web",)
     assert (changes["web"].action, changes["web"].keys) == ("live", ("description",))
     assert changes["more"].action == "start"
+
+
+def test_another_text_of_a_command_that_is_expanded_needs_a_new_child() -> None:
+    for expandenv, action in ((True, "restart"), (False, "live")):
+        old = replace(component("web"), command="run '$X'", expandenv=expandenv)
+        (change,) = difference([old], [replace(old, command="run $X")], always, never)
+        assert (change.action, change.keys) == (action, ("command",))
+
+
+def test_what_only_the_next_start_looks_at_needs_no_new_child() -> None:
+    old = component("web")
+    new = replace(old, remove_file=("/run/web.pid",), start_condition=("true",))
+    keys = ("remove-file", "start-condition")
+    (change,) = difference([old], [new], always, never)
+    assert (change.action, change.keys) == ("live", keys)
+    (change,) = difference([old], [new], never, always)
+    assert (change.action, change.keys) == ("start", keys)
+    assert change.because == (
+        "it could not be started, or ended too often, and is tried again with these"
+    )
 
 
 def test_the_difference_names_keys_as_they_are_written_in_files() -> None:
@@ -509,7 +577,7 @@ def test_the_difference_names_keys_as_they_are_written_in_files() -> None:
         stop_scope="leader",
         env_base=Environment(clear=True),
     )
-    (change,) = difference([old], [new], lambda _: True)
+    (change,) = difference([old], [new], always, never)
     assert set(change.keys) == {"command", "on-exit", "siggroup", "env"}
 
 
@@ -528,6 +596,7 @@ def test_a_rehearsal_says_what_the_order_then_does_and_changes_nothing() -> None
     assert {step.tag: step.because for step in steps}["db"] == "a restart was asked for"
 
 
+@pytest.mark.slow
 def test_a_thousand_dependents_cost_no_thousand_times_a_thousand_looks() -> None:
     sim = Simulation([component("db"), *(component(f"w{n}", "db") for n in range(1000))])
     looks = 0
@@ -594,9 +663,9 @@ def test_a_reload_that_enables_what_runs_already_treats_it_as_any_other_that_run
         (replace(off, enabled=True, argv=("other",)), "restart"),
         (replace(off, enabled=True, mode=Mode.SHUTDOWN), "restart"),
     ):
-        (change,) = difference([off], [new], lambda _: True)
+        (change,) = difference([off], [new], always, never)
         assert change.action == action
-        (change,) = difference([off], [new], lambda _: False)
+        (change,) = difference([off], [new], never, never)
         assert change.action == "start"
     sim = running(off)
     sim.order("start", "web").settle()

@@ -154,6 +154,12 @@ def test_who_disabled_it_and_when_is_its_wish() -> None:
     assert row.wish["at"].startswith("2027-01-15")
 
 
+def test_what_a_signal_has_ended_was_killed() -> None:
+    sim = running(web(replace(SAVE, action="disable")))
+    sim.exit(sim.child("web"), SEGV)
+    assert "'web' is disabled, as it was killed by SIGSEGV" in sim.why_not()
+
+
 def test_disabling_leaves_what_somebody_stopped_as_it_was() -> None:
     sim = running(component("db", exit_actions=(DISABLE,)), component("web", "db"))
     sim.order("stop", "web").settle()
@@ -211,6 +217,39 @@ def test_exec_comes_before_the_notification() -> None:
     sim.history.clear()
     sim.exit(sim.child("web"), BAD)
     assert sim.history == ["start web#exec1", "mail web", "start web"]
+
+
+def last_words() -> Simulation:
+    """An essential component that has failed, and somebody is to be told: all else is down."""
+    tell = replace(TELL, action="disable")
+    sim = running(web(tell, essential=True, mode=Mode.ONCE))
+    sim.nobody_mails = True
+    sim.exit(sim.child("web"), BAD)
+    return sim.settle()
+
+
+def test_the_end_comes_behind_the_program_that_sends_the_last_mail() -> None:
+    sim = last_words()
+    assert (sim.engine.stage, sim.ended) == (Stage.LAST, None)
+    sim.run_command("web")
+    sim.settle()
+    sim.exit(sim.child("web#mailer1"), DONE)
+    assert sim.ended is None
+    sim.try_mail()
+    assert sim.ended == 78
+
+
+def test_the_end_waits_for_a_mail_no_longer_than_for_shutdown_components() -> None:
+    sim = last_words()
+    begun = sim.now
+    sim.wake()
+    assert (sim.now - begun, sim.ended) == (5.0, 78)
+
+
+def test_who_is_tired_of_waiting_waits_for_no_mail() -> None:
+    sim = last_words()
+    sim.post(Hurry())
+    assert sim.ended == 78
 
 
 # --- exec

@@ -275,7 +275,7 @@ def test_an_unknown_name_costs_what_a_wrong_password_costs(
     monkeypatch.setattr(passwords, "is_password", is_password)
     providers = Providers((file,), USERS)
     for name in ("bob", "nobody", "robot"):
-        assert providers.password(name, "wrong") is None
+        assert [each.ask() for each in providers.password(name, "wrong")] == [None]
     assert len(tried) == 3
     assert len(set(tried)) == 1, "with the same parameters"
 
@@ -370,6 +370,23 @@ async def test_attempts_at_once_take_as_long_as_one_by_one_and_only_few_are_kept
     assert known.counts.failed == logins.MOST_PENDING
 
 
+async def test_whoever_goes_away_before_the_answer_has_gained_nothing(
+    file: Provider, autojump_clock: Clock
+) -> None:
+    """What is right is answered at once, so no answer is one, too: the delay must not end."""
+    known = identities(providers=(file,))
+    for number in range(40):
+        with trio.move_on_after(0.01):
+            await known.identify(FAR, basic("bob", f"guess{number}"))
+    assert known.counts.failed == 1
+    begun = trio.current_time()
+    for number in range(logins.FREE_NAMES + 20):
+        with trio.move_on_after(0.01):
+            await known.identify(FAR, basic(f"name{number}", "wrong"))
+    assert known.counts.failed <= logins.FREE_NAMES + 1
+    assert trio.current_time() - begun < 1
+
+
 async def test_what_is_remembered_of_failures_is_bounded(
     file: Provider, autojump_clock: Clock
 ) -> None:
@@ -389,6 +406,69 @@ async def test_providers_that_give_no_answer_are_given_up(
     with trio.fail_after(60), pytest.raises(Unauthorized):
         await known.identify(FAR, basic("bob", "one"))
     assert trio.current_time() < 20
+
+
+async def test_a_provider_that_is_silent_is_passed_over_in_time_for_the_others(
+    file: Provider, autojump_clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    users = Users()
+
+    async def silent_pam(job: Any, *args: Any) -> Any:
+        users.asked.clear()
+        found = await inline(job, *args)
+        if users.asked:
+            await trio.sleep_forever()
+        return found
+
+    known = Identities(
+        settings(providers=(PAM, file)), accounts=users, blocking=silent_pam, uid=1000
+    )
+    with trio.fail_after(60):
+        bob = await known.identify(FAR, basic("bob", "one"))
+    assert bob.subject is not None
+    assert bob.subject.groups == {"ops"}
+    assert trio.current_time() == logins.PATIENCE / 2
+    assert "cannot ask the identity provider modules: it gave no answer in 5 s" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "apart"),
+    [
+        (Origin(address=SOCKET, uid=5), Origin(address=SOCKET, uid=6), True),
+        (Origin(address=SOCKET, uid=5), Origin(address=SOCKET, uid=5), False),
+        (
+            Origin(address="2001:db8::1", secure=True),
+            Origin(address="2001:db8::2:1", secure=True),
+            False,
+        ),
+        (
+            Origin(address="2001:db8::1", secure=True),
+            Origin(address="2001:db8:0:1::1", secure=True),
+            True,
+        ),
+        (
+            Origin(address="::ffff:192.0.2.1", secure=True),
+            Origin(address="::ffff:192.0.2.2", secure=True),
+            True,
+        ),
+        (
+            Origin(address="fe80::1%eth0", secure=True),
+            Origin(address="fe80::2", secure=True),
+            False,
+        ),
+    ],
+)
+async def test_all_from_where_one_can_easily_come_is_delayed_as_one_and_no_more(
+    one: Origin, other: Origin, apart: bool, file: Provider, autojump_clock: Clock
+) -> None:
+    known = identities(providers=(file,))
+    for _ in range(3):
+        with pytest.raises(Unauthorized):
+            await known.identify(one, basic("bob", "wrong"))
+    begun = trio.current_time()
+    with pytest.raises(Unauthorized):
+        await known.identify(other, basic("bob", "wrong"))
+    assert trio.current_time() - begun == (0.5 if apart else 4.0)
 
 
 async def test_who_cannot_be_looked_up_is_not_let_in(autojump_clock: Clock) -> None:

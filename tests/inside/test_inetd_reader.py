@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from config_text import InventedHost
 from supervisor.config import inetd
 from supervisor.config.load import make_plan
@@ -78,6 +80,15 @@ def test_a_program_without_arguments_is_called_by_its_own_name() -> None:
     }
     (component,) = plan("7 stream tcp nowait root /bin/prog /bin/prog").components
     assert (component.program, component.argv) == (None, ("/bin/prog",))
+
+
+@pytest.mark.parametrize(
+    ("written", "user", "group"),
+    [("me", "me", ()), ("me.adm", "me", ("adm",)), ("me:adm", "me", ("adm",))],
+)
+def test_a_group_stands_behind_the_user(written: str, user: str, group: tuple[str, ...]) -> None:
+    (component,) = plan(f"9 stream tcp nowait {written} /bin/prog prog\n").components
+    assert (component.user, component.group) == (user, group)
 
 
 def test_comments_and_empty_lines_say_nothing() -> None:

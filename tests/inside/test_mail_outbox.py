@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,80 +11,15 @@ import trio
 import trio.testing
 from msgspec.structs import replace
 
-from fake_system import FakeSystem
+from posting import BY_PROGRAM, BY_SMTP, DOWN, Server, post
 from supervisor.model.effects import Mail
-from supervisor.model.events import Order, RunCommand
+from supervisor.model.events import Order
 from supervisor.model.settings import MailSettings
 from supervisor.model.state import Exit
 from supervisor.runtime import mail
 from supervisor.runtime import outbox as module
-from supervisor.runtime.mail import Facts, Letter
-from supervisor.runtime.outbox import DELAYS, LIMIT, MAILER_LIMIT, Delivery, Outbox
-
-FACTS = Facts(instance="main", version="1.2", host="web1")
-BY_SMTP = MailSettings(smtp="relay:25")
-BY_PROGRAM = MailSettings(program="/usr/sbin/sendmail", command_line="sendmail -oi -t")
-DOWN = Delivery(trouble="Connection refused")
-
-
-class Server:
-    """What an SMTP server would answer: the last answer stands for all that follow."""
-
-    def __init__(self, *answers: Delivery) -> None:
-        self.answers = list(answers)
-        self.tries: list[tuple[float, Letter]] = []
-
-    async def __call__(self, server: str, letter: Letter, host: str) -> Delivery:
-        assert (server, host) == ("relay:25", "web1")
-        self.tries.append((trio.current_time(), letter))
-        return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
-
-    @property
-    def tags(self) -> list[str]:
-        return [letter.tag for _, letter in self.tries]
-
-
-class Post:
-    """An outbox at work, and what it had the engine do."""
-
-    def __init__(self, outbox: Outbox, system: FakeSystem) -> None:
-        self.outbox, self.system = outbox, system
-        self.posted: list[RunCommand | Order] = []
-        outbox.attach(self.posted.append)
-
-    async def send(self, tag: str = "web", *to: str) -> None:
-        end = Exit(code=1, message="exited with 1", at=self.system.wall())
-        self.outbox.send(Mail(tag, to or ("ops@example.org",), None, end))
-        await trio.testing.wait_all_tasks_blocked()
-
-    async def end(self, key: str, code: int = 0) -> None:
-        self.outbox.command_ended(key, Exit(code=code, message=f"exited with {code}"))
-        await trio.testing.wait_all_tasks_blocked()
-
-    @property
-    def runs(self) -> list[RunCommand]:
-        return [event for event in self.posted if isinstance(event, RunCommand)]
-
-
-@asynccontextmanager
-async def post(
-    server: Server | None,
-    directory: Path | None = None,
-    settings: MailSettings = BY_SMTP,
-    *,
-    jump: float = 0.0,
-) -> AsyncIterator[Post]:
-    """Run an outbox; by its clock it is *jump* seconds later."""
-    system = FakeSystem()
-    system.epoch += jump
-    outbox = Outbox(
-        system, settings, FACTS, None if directory is None else str(directory), deliver=server
-    )
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(outbox.serve)
-        await trio.testing.wait_all_tasks_blocked()
-        yield Post(outbox, system)
-        nursery.cancel_scope.cancel()
+from supervisor.runtime.mail import Letter
+from supervisor.runtime.outbox import DELAYS, LIMIT, MAILER_LIMIT, Delivery
 
 
 async def test_a_letter_goes_at_once(autojump_clock: trio.testing.MockClock) -> None:
@@ -206,66 +139,6 @@ async def test_of_too_many_the_oldest_are_kept_and_the_rest_is_counted(
             assert "2 mails were dropped: too many waited" in caplog.text
 
 
-# --- on disk
-
-
-async def test_what_waits_is_on_disk_for_us_alone_and_goes_with_the_letter(
-    autojump_clock: trio.testing.MockClock, tmp_path: Path
-) -> None:
-    spool = tmp_path / "state" / "mail"
-    server = Server(DOWN, Delivery())
-    with trio.fail_after(1000):
-        async with post(server, spool) as at:
-            assert not spool.exists()
-            await at.send()
-            (file,) = spool.iterdir()
-            assert (file.stat().st_mode & 0o777, spool.stat().st_mode & 0o777) == (0o600, 0o700)
-            await trio.sleep(DELAYS[0] + 1)
-            assert not list(spool.iterdir())
-
-
-async def test_a_new_piesd_sends_what_the_old_one_could_not(
-    autojump_clock: trio.testing.MockClock, tmp_path: Path
-) -> None:
-    with trio.fail_after(1000):
-        async with post(Server(DOWN), tmp_path) as at:
-            await at.send("first")
-            await at.send("second")
-            await at.outbox.aclose(1)
-        server = Server(Delivery())
-        async with post(server, tmp_path) as at:
-            assert server.tags == ["first", "second"]
-        assert not list(tmp_path.iterdir())
-
-
-async def test_a_file_that_is_no_letter_is_told_and_left_alone(
-    autojump_clock: trio.testing.MockClock, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    (tmp_path / "broken.json").write_text("{")
-    (tmp_path / "half.json.new").write_text("{")
-    (tmp_path / "README").write_text("mine")
-    with trio.fail_after(60):
-        async with post(Server(Delivery()), tmp_path) as at:
-            await at.send()
-            assert at.outbox.waiting == 0
-    assert sorted(os.listdir(tmp_path)) == ["README", "broken.json"]
-    assert "cannot read the mail in" in caplog.text
-
-
-async def test_a_disk_that_is_full_costs_no_letter_and_is_told_once(
-    autojump_clock: trio.testing.MockClock, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    (tmp_path / "mail").write_text("in the way")
-    server = Server(DOWN, Delivery())
-    with trio.fail_after(1000):
-        async with post(server, tmp_path / "mail") as at:
-            await at.send("a")
-            await at.send("b")
-            assert caplog.text.count("cannot keep mail on disk") == 1
-            await trio.sleep(DELAYS[0] + 1)
-            assert at.outbox.waiting == 0
-
-
 # --- by a program
 
 
@@ -295,6 +168,16 @@ async def test_a_mailer_of_another_kind_keeps_all_its_words(
         async with post(None, settings=own) as at:
             await at.send()
             assert at.runs[0].argv == ("tell", "-t", "the team", "ops@example.org")
+
+
+async def test_what_is_called_sendmail_is_one_whatever_the_program_is(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    relay = MailSettings(program="/usr/sbin/exim4", command_line="sendmail -oi -t")
+    with trio.fail_after(60):
+        async with post(None, settings=relay) as at:
+            await at.send()
+            assert at.runs[0].argv == ("sendmail", "-oi", "ops@example.org")
 
 
 async def test_one_mailer_runs_at_a_time_and_one_that_failed_is_run_again(
@@ -365,19 +248,6 @@ async def test_a_server_that_never_answers_is_trouble_after_a_while(
             assert "it takes longer than 600 s" in caplog.text
             await trio.sleep(DELAYS[0])
             assert at.outbox.waiting == 0
-
-
-@pytest.mark.parametrize(("jump", "kept"), [(4 * 86400, True), (6 * 86400, False), (1e9, True)])
-async def test_what_an_old_piesd_left_is_tried_once_and_given_up_by_its_age(
-    autojump_clock: trio.testing.MockClock, tmp_path: Path, jump: float, kept: bool
-) -> None:
-    with trio.fail_after(1000):
-        async with post(Server(DOWN), tmp_path) as at:
-            await at.send()
-        server = Server(DOWN)
-        async with post(server, tmp_path, jump=jump) as at:
-            assert len(server.tries) == 1
-            assert at.outbox.waiting == kept
 
 
 async def test_a_clock_that_jumps_loses_no_letter(
@@ -455,24 +325,3 @@ async def test_a_letter_that_cannot_be_written_costs_no_other(
             assert server.tags == ["b"]
             assert at.outbox.waiting == 0
             assert "cannot write a mail" in caplog.text
-
-
-async def test_the_end_waits_until_everything_is_on_disk(
-    autojump_clock: trio.testing.MockClock, tmp_path: Path
-) -> None:
-    with trio.fail_after(60):
-        async with post(Server(DOWN), tmp_path) as at:
-            gate = trio.Event()
-
-            async def slow(job: Callable[..., Any], *args: Any, **more: Any) -> Any:
-                await gate.wait()
-                return job(*args, **more)
-
-            at.system.blocking = slow  # type: ignore[method-assign]  # a busy disk
-            await at.send()
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(at.outbox.aclose, 10)
-                await trio.testing.wait_all_tasks_blocked()
-                assert not os.listdir(tmp_path)
-                gate.set()
-            assert len(os.listdir(tmp_path)) == 1

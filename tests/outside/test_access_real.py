@@ -8,19 +8,21 @@ import ssl
 import stat
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Sequence
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import trio
 import trustme
 from msgspec.structs import replace
 
 from asked import ROOT, Desk
-from guarded import DENY, let, line, only, token_line
+from guarded import DENY, basic, let, line, only, token_line
 from guarded import guarded as guarded_desk
 from supervisor.api.limits import Limits
 from supervisor.api.serve import serve
@@ -29,11 +31,13 @@ from supervisor.client.connection import Password, Token, Trust
 from supervisor.client.errors import Refused, Unreachable
 from supervisor.client.place import InetPlace, UnixPlace
 from supervisor.config import passwords
-from supervisor.control.identity import Identities
+from supervisor.control.identity import Identities, Origin
+from supervisor.control.logins import AT_ONCE, PATIENCE
 from supervisor.model.access import Acl
 from supervisor.model.component import Component, UnixAddress
 from supervisor.model.errors import ConfigRejected
-from supervisor.model.settings import Provider, Tls
+from supervisor.model.settings import ControlSettings, Provider, Tls
+from supervisor.system import pam
 from supervisor.system.accounts import LinuxAccounts
 from supervisor.system.sockets import closing, open_control
 
@@ -217,7 +221,7 @@ async def test_tls_is_spoken_from_1_2_on_and_nothing_else_on_that_socket(
 
 
 async def test_the_name_in_a_client_certificate_is_the_user(
-    tmp_path: Path, tls: Tls, file: Provider
+    tmp_path: Path, tls: Tls, file: Provider, caplog: pytest.LogCaptureFixture
 ) -> None:
     mine = AUTHORITY.issue_cert("mine.example", common_name="boss")
     pem = str(tmp_path / "mine.pem")
@@ -232,7 +236,10 @@ async def test_the_name_in_a_client_certificate_is_the_user(
         assert (await ann(f"{here.https}/alive/secret"))[0] == 404
         other = trustme.CA().issue_cert("mine.example", common_name="boss")
         other.private_key_and_cert_chain_pem.write_to_path(pem)
+        caplog.set_level("DEBUG", "supervisor.api.serve")
         assert (await boss(f"{here.https}/alive/secret"))[0] == 0
+        assert "cannot speak TLS with 127.0.0.1: " in caplog.text
+        assert "certificate verify failed" in caplog.text
 
 
 async def test_who_never_shakes_hands_is_dropped_and_keeps_nobody_out(
@@ -373,7 +380,7 @@ async def test_the_client_logs_in_over_tls(tmp_path: Path, tls: Tls, file: Provi
             await in_thread(ask)
         assert (refused.value.status, refused.value.hint) == (
             401,
-            "give a name and a password, or a token",
+            "give a name and a password (piesctl takes them from ~/.netrc), or a token",
         )
         with pytest.raises(Unreachable, match="cannot trust https://localhost"):
             await in_thread(partial(ask, trust=None))
@@ -410,6 +417,80 @@ def _open_up(directory: Path) -> None:
             each.chmod(each.stat().st_mode | 0o055)
 
 
+# --- what hangs
+
+
+async def test_a_kind_of_provider_that_hangs_holds_up_no_other_kind(file: Provider) -> None:
+    """A thread that hangs cannot be taken back, so each kind has threads of its own."""
+    arrived, going_on = threading.Semaphore(0), threading.Event()
+
+    class Stuck(LinuxAccounts):
+        def check_pam(self, service: str, user: str, password: str) -> bool:
+            arrived.release()
+            return going_on.wait(60)
+
+    here = Origin(address="127.0.0.1")
+    pam = Provider(name="modules", type="pam")
+    settings = ControlSettings(sockets=(), providers=(file, pam))
+    known = Identities(settings, accounts=Stuck())
+    try:
+        with trio.fail_after(60):
+            async with trio.open_nursery() as nursery:
+                for number in range(AT_ONCE):
+                    nursery.start_soon(known.identify, here, basic(f"stranger{number}", "x"))
+                for _ in range(AT_ONCE):
+                    await trio.to_thread.run_sync(arrived.acquire)
+                begun = trio.current_time()
+                robot = await known.identify(here, "Bearer t0ken")
+                ann = await known.identify(here, basic("ann", "sesame"))
+                assert trio.current_time() - begun < PATIENCE / 2, "nobody was waited for"
+                nursery.cancel_scope.cancel()
+    finally:
+        going_on.set()
+    assert [each.subject.user for each in (robot, ann) if each.subject] == ["robot", "ann"]
+
+
+@pytest.fixture
+def service() -> Iterator[Callable[[str], str]]:
+    """Makes a PAM service of these lines, and returns its name."""
+    name = f"piesd-test-{os.getpid()}"
+    path = Path("/etc/pam.d") / name
+
+    def make(text: str) -> str:
+        path.write_text(text)
+        return name
+
+    yield make
+    path.unlink(missing_ok=True)
+
+
+def running(word: str) -> list[psutil.Process]:
+    """The processes that have this among the words of their command."""
+    return [
+        each for each in psutil.process_iter(["cmdline"]) if word in (each.info["cmdline"] or ())
+    ]
+
+
+@needs_root
+@pytest.mark.root
+@pytest.mark.skipif(not any(Path("/lib").glob("**/pam_exec.so")), reason="there is no pam_exec")
+def test_what_a_module_of_pam_starts_decides_and_one_that_hangs_is_no_answer(
+    service: Callable[[str], str],
+) -> None:
+    execute, rest = "auth required pam_exec.so quiet", "account required pam_permit.so\n"
+    assert pam.check(service(f"{execute} /bin/true\n{rest}"), "ann", "x")
+    assert not pam.check(service(f"{execute} /bin/false\n{rest}"), "ann", "x")
+    forever = f"1000.{os.getpid()}"
+    name = service(f"{execute} /bin/sleep {forever}\n{rest}")
+    try:
+        with pytest.raises(TimeoutError, match="did not end within"):
+            pam.check(name, "ann", "x", timeout=3)
+        assert not psutil.wait_procs(running(name), 60)[1], "who asked was ended"
+    finally:
+        for each in running(forever):  # A session of its own, as pam_exec makes it.
+            each.kill()
+
+
 # --- what this machine knows
 
 
@@ -442,8 +523,6 @@ def test_the_shadow_file_is_read_as_login_would(tmp_path: Path) -> None:
 
 
 def test_pam_says_no_to_who_is_nobody() -> None:
-    from supervisor.system import pam
-
     try:
         assert not pam.check("pies", "nobody-is-called-so", "x")
     except OSError as error:
@@ -451,6 +530,18 @@ def test_pam_says_no_to_who_is_nobody() -> None:
     assert not pam.check("pies", "root", "surely not this")
     with pytest.raises(OSError, match="PAM"):
         pam.check("pies", "a\0b", "x")
+
+
+def test_no_answer_of_pam_is_not_a_no(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for text, why in (
+        ("import nothing_is_called_so", "PAM: ModuleNotFoundError: No module named"),
+        ("import os; os.kill(os.getpid(), 11)", "PAM: "),
+    ):
+        program = tmp_path / "program.py"
+        program.write_text(text)
+        monkeypatch.setattr(pam, "_PROGRAM", str(program))
+        with pytest.raises(OSError, match=why):
+            pam.check("pies", "ann", "x")
 
 
 def test_names_and_groups_of_this_machine() -> None:

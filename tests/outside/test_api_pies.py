@@ -401,6 +401,27 @@ async def test_another_instance_is_not_found(key: str, autojump_clock: Clock) ->
 # --- the configuration
 
 
+async def test_a_file_without_a_syntax_is_listed_with_that_of_its_name(
+    autojump_clock: Clock,
+) -> None:
+    names = {"/etc/pies.conf": "pies", "/etc/inetd.conf": "inetd", "x.toml": "toml", "/etc/d": ""}
+    with trio.fail_after(60):
+        async with desk([DB], files=[SourceFile(name, "") for name in names]) as asked:
+            listed = (await asked.ask("GET", "/conf/files")).json
+            assert {each["file"]: each["syntax"] for each in listed} == names
+
+
+async def test_a_file_of_an_unknown_syntax_is_not_added(autojump_clock: Clock) -> None:
+    with trio.fail_after(60):
+        async with desk([DB]) as asked:
+            refused = await asked.ask("POST", "/conf/files", {"file": "/x", "syntax": "ini"})
+            assert refused.status == 400
+            assert refused.json["message"] == (
+                "cannot add '/x': unknown syntax 'ini'. Known: toml, pies, inetd."
+            )
+            assert (await asked.ask("GET", "/conf/files")).json == []
+
+
 async def test_the_list_of_files(autojump_clock: Clock) -> None:
     one = {"file": "/etc/one.toml", "syntax": "toml"}
     two = {"file": "/etc/two.conf", "syntax": "pies"}

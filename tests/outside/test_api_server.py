@@ -581,6 +581,8 @@ async def test_who_is_silent_gives_back_a_descriptor_when_there_are_none_left(
         b"POST /programs HTTP/1.1\r\nHost: x\r\nContent-Length: -5\r\n\r\n",
         b"POST /programs HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        b"POST /programs HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked, identity\r\n\r\n",
+        b"POST /programs HTTP/1.1\r\nHost: x\r\nTransfer-Encoding : chunked\r\n\r\n0\r\n\r\n",
     ],
 )
 async def test_junk_is_answered_with_an_error_and_the_connection_ends(
@@ -593,10 +595,22 @@ async def test_junk_is_answered_with_an_error_and_the_connection_ends(
                 await trio.testing.wait_all_tasks_blocked()
                 await wire.stream.send_eof()
                 said = await wire.closed()
-                assert said == b"" or said.startswith((b"HTTP/1.1 400", b"HTTP/1.1 404"))
+                assert said == b"" or said.startswith((b"HTTP/1.1 40", b"HTTP/1.1 501"))
             async with here.wire() as wire:
                 assert (await wire.ask("GET /alive/db")).status == 200
             no_bugs(caplog)
+
+
+async def test_nothing_is_smuggled_in_behind_a_request_with_two_ends(tmp_path: Path) -> None:
+    request = "POST /programs HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n"
+    request += "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+    with trio.fail_after(60):
+        async with served(tmp_path) as here, here.wire() as wire:
+            await wire.send(request.encode() + b"GET /alive/db HTTP/1.1\r\nHost: x\r\n\r\n")
+            said = await wire.closed()
+    assert said.startswith(b"HTTP/1.1 400 Bad Request")
+    assert b"it says in two ways how long it is" in said
+    assert said.count(b"HTTP/1.1") == 1, "only one was answered"
 
 
 @pytest.mark.parametrize(

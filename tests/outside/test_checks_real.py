@@ -6,6 +6,7 @@ import os
 import shutil
 import socket
 import ssl
+import subprocess
 import sys
 import tempfile
 import threading
@@ -55,6 +56,10 @@ PYTHON = "/usr/bin/python3"
 SAY = (
     "import os, socket, time; s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM); "
     "s.sendto({!r}, os.environ['NOTIFY_SOCKET']); time.sleep(1000)"
+)
+TELL = (
+    "import socket, sys; s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM); "
+    "s.sendto(sys.argv[2].encode(), sys.argv[1])"
 )
 
 
@@ -112,6 +117,48 @@ async def test_a_component_of_another_user_can_say_it_too(place: str) -> None:
         async with real_house([spec], notify_prefix=f"{place}/n.") as home:
             await home.until(lambda: home.state("web").ready or bool(home.state("web").last_exit))
             assert home.state("web").ready, home.state("web").last_exit
+
+
+GRANDCHILD = """
+import os, socket, time
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        os.setuid(2)
+        s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        s.sendto(b"READY=1", os.environ["NOTIFY_SOCKET"])
+    time.sleep(1000)
+time.sleep(1000)
+"""
+
+
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0, reason="becoming another user needs root")
+async def test_a_grandchild_that_has_become_somebody_else_can_say_it(place: str) -> None:
+    with trio.fail_after(20):
+        spec = python(GRANDCHILD, ready=Check(kind="notify"))
+        async with real_house([spec], notify_prefix=f"{place}/n.") as home:
+            await home.until(lambda: home.state("web").ready)
+
+
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0, reason="becoming another user needs root")
+async def test_whoever_else_gets_at_the_socket_is_not_heard(place: str) -> None:
+    """Not of the user nor of the tree: it could make dependents start, or end a health check."""
+    told = "STATUS=by a stranger\nREADY=1\nSTOPPING=1"
+    with trio.fail_after(20):
+        spec = shell("exec sleep 1000", ready=Check(kind="notify"))
+        async with real_house([spec], notify_prefix=f"{place}/n.") as home:
+            await home.until(lambda: home.state("web").phase is Phase.RUNNING)
+            say = partial(subprocess.run, [PYTHON, "-ISc", TELL, f"{place}/n.1", told], check=True)
+            await trio.to_thread.run_sync(partial(say, user=2, group=2, extra_groups=[]))
+            # What root says next is heard after it.
+            await trio.to_thread.run_sync(
+                partial(subprocess.run, [PYTHON, "-ISc", TELL, f"{place}/n.1", "STATUS=heard"])
+            )
+            await home.until(lambda: home.runner.checks.status("web") != "")
+            assert home.runner.checks.status("web") == "heard"
+            assert not home.state("web").ready
 
 
 async def test_a_path_that_is_too_long_is_a_failed_start_with_the_reason(place: str) -> None:
@@ -288,6 +335,27 @@ async def test_the_status_of_an_http_answer_decides(head: bytes, reason: str | N
                 assert reason in why
     assert asked[0].startswith(b"GET /health?deep=1 HTTP/1.1\r\n")
     assert f"\r\nHost: 127.0.0.1:{port}\r\n".encode() in asked[0]
+
+
+class OneThread(FakeSystem):
+    """Runs one job, and then never another."""
+
+    jobs = 0
+
+    async def blocking(self, job: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        self.jobs += 1
+        if self.jobs > 1:
+            await trio.sleep_forever()
+        return await super().blocking(job, *args, **kwargs)
+
+
+async def test_only_the_first_http_check_needs_a_worker_thread() -> None:
+    """Threads may all be waiting for a disk; what is healthy must not be restarted for that."""
+    network = RealNetwork(OneThread())
+    with trio.fail_after(20):
+        async with server(saying(b"HTTP/1.1 204 No Content\r\n\r\n")) as port:
+            assert await network.http(f"http://127.0.0.1:{port}/") is None
+            assert await network.http(f"http://127.0.0.1:{port}/") is None
 
 
 async def test_https_asks_for_an_answer_and_not_for_a_certificate() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -457,7 +459,8 @@ def test_alive_is_an_exit_code_and_a_word(
     piesctl: Piesctl, status: int, text: str, code: int
 ) -> None:
     headers = {"Retry_After": "12"} if status == 503 else {}
-    piesctl.canned.on("GET /alive/web", {}, status, **headers)
+    answer = {"status": "OK"} if status == 200 else {"status": "ER", "message": "web is not up"}
+    piesctl.canned.on("GET /alive/web", answer, status, **headers)
     ended = piesctl("alive", "web")
     assert (ended.code, ended.out) == (code, text + "\n")
 
@@ -747,6 +750,23 @@ def test_no_socket_a_stale_one_and_a_wrong_one_each_have_their_own_message_and_c
             assert str(path) in err
 
 
+def test_a_socket_whose_queue_is_full_is_one_that_does_not_answer(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = str(tmp_path / "full.ctl")
+    with ExitStack() as stack:
+        listener = stack.enter_context(socket.socket(socket.AF_UNIX))
+        listener.bind(path)
+        listener.listen(0)
+        with suppress(BlockingIOError):
+            while True:
+                waiting = stack.enter_context(socket.socket(socket.AF_UNIX))
+                waiting.setblocking(False)
+                waiting.connect(path)
+        assert main(["--json", "--url", path, "list"]) == Code.UNREACHABLE
+        assert json.loads(capsys.readouterr().out)["code"] == "no-answer"
+
+
 def test_other_instances_beside_a_missing_socket_are_named(
     canned: CannedPiesd, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -760,6 +780,19 @@ def test_an_answer_that_is_not_piesds_is_told_from_no_answer(piesctl: Piesctl) -
         piesctl.canned.on("GET /programs", body)
         ended = piesctl("--json", "list")
         assert (ended.code, ended.json["code"]) == (Code.UNREACHABLE, "not-piesd")
+
+
+@pytest.mark.parametrize("status", [200, 400, 401, 404, 503])
+@pytest.mark.parametrize("body", [b"<html>not found</html>", {"error": "x"}, [1]])
+@pytest.mark.parametrize("verb", ["list", "alive web", "config file list", "stop web"])
+def test_another_http_server_is_not_taken_for_a_piesd_that_refuses(
+    piesctl: Piesctl, verb: str, body: Any, status: int
+) -> None:
+    piesctl.canned.rules.clear()
+    for method in ("GET", "DELETE"):
+        piesctl.canned.on(method, body, status)
+    ended = piesctl("--json", *verb.split())
+    assert (ended.code, ended.json["code"]) == (Code.UNREACHABLE, "not-piesd")
 
 
 def test_a_connection_that_is_lost_in_the_middle_is_told(piesctl: Piesctl) -> None:

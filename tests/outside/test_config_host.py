@@ -27,6 +27,19 @@ def test_the_hard_limit_is_that_of_this_process() -> None:
     assert Host().hard_limit("locks") is None
 
 
+def test_the_right_to_exceed_limits_is_that_of_this_process() -> None:
+    hard = resource.getrlimit(resource.RLIMIT_MSGQUEUE)[1]
+    if hard == resource.RLIM_INFINITY:
+        pytest.skip("there is nothing to exceed")
+    try:
+        resource.prlimit(0, resource.RLIMIT_MSGQUEUE, (hard, hard + 1))
+        may = True
+        resource.prlimit(0, resource.RLIMIT_MSGQUEUE, (hard, hard))
+    except (PermissionError, ValueError):
+        may = False
+    assert Host().may_exceed() == may
+
+
 def test_there_is_a_last_processor() -> None:
     assert Host().last_cpu() == (os.cpu_count() or 1) - 1
 

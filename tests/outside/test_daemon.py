@@ -214,6 +214,33 @@ def test_a_second_piesd_of_the_same_name_is_refused(tmp_path: Path) -> None:
         assert daemon.rows("web")
 
 
+def test_a_directory_in_which_others_could_take_our_place_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run").chmod(0o777)
+    reasons = {"everybody may write to it, and could take our place in it"}
+    if os.geteuid() == 0:
+        reasons.add("it belongs to uid 65534, who could take our place in it")
+    for reason in sorted(reasons):
+        daemon = Piesd(tmp_path, SLEEPER)
+        try:
+            assert daemon.wait_end() == 69
+        finally:
+            daemon.end()
+        hint = "mend that, or name another one as 'runtime-directory' in [daemon]"
+        assert daemon.log.splitlines()[-1] == (
+            f"piesd: cannot start: {tmp_path}/run: {reason}; {hint}"
+        )
+        assert os.listdir(tmp_path / "run") == []
+        (tmp_path / "notify").unlink()
+        if os.geteuid() == 0:
+            os.chown(tmp_path / "run", 65534, -1)
+    (tmp_path / "run").chmod(0o1777)
+    if os.geteuid() == 0:
+        os.chown(tmp_path / "run", 0, -1)
+    with piesd(tmp_path, SLEEPER):
+        pass
+
+
 def test_after_a_kill_a_new_piesd_replaces_the_stale_socket(tmp_path: Path) -> None:
     daemon = Piesd(tmp_path, SLEEPER)
     try:
@@ -231,10 +258,10 @@ def test_after_a_kill_a_new_piesd_replaces_the_stale_socket(tmp_path: Path) -> N
 
 
 def test_the_pid_file_is_written_and_removed(tmp_path: Path) -> None:
-    config = f'[daemon]\npidfile = "{tmp_path}/pid"\n{SLEEPER}'
-    with piesd(tmp_path, config) as daemon:
-        assert (tmp_path / "pid").read_text() == f"{daemon.pid}\n"
-    assert not (tmp_path / "pid").exists()
+    file = tmp_path / "made" / "pid"
+    with piesd(tmp_path, f'[daemon]\npidfile = "{file}"\n{SLEEPER}') as daemon:
+        assert file.read_text() == f"{daemon.pid}\n"
+    assert not file.exists()
 
 
 def test_reboot_executes_piesd_anew_under_the_same_pid(tmp_path: Path) -> None:
@@ -248,6 +275,32 @@ def test_reboot_executes_piesd_anew_under_the_same_pid(tmp_path: Path) -> None:
         assert after != before
         assert daemon.process.poll() is None
         assert daemon.ask("GET", "/instance/PID").json == {"PID": daemon.pid}
+
+
+def test_the_control_socket_is_there_again_after_usr1(tmp_path: Path) -> None:
+    with piesd(tmp_path, SLEEPER) as daemon:
+        web = daemon.until_status("web", "running")["PID"]
+        before = daemon.socket.stat().st_ino
+        daemon.signal(signal.SIGUSR1)
+        daemon.until(lambda: "opened the log files anew" in daemon.log)
+        assert daemon.socket.stat().st_ino == before
+        for _ in range(2):
+            daemon.socket.unlink()
+            daemon.signal(signal.SIGUSR1)
+            daemon.until(daemon.socket.exists)
+            assert daemon.row("web")["PID"] == web
+        # Something else that is in the way stays, and is named.
+        daemon.socket.unlink()
+        daemon.socket.write_text("mine")
+        daemon.signal(signal.SIGUSR1)
+        daemon.until(lambda: "exists and is not a socket" in daemon.log)
+        assert daemon.socket.read_text() == "mine"
+        daemon.socket.unlink()
+        daemon.signal(signal.SIGUSR1)
+        daemon.until(daemon.socket.exists)
+        daemon.signal(signal.SIGTERM)
+        assert daemon.wait_end() == 0
+        assert not daemon.socket.exists()
 
 
 def test_detached_it_goes_on_in_the_background_and_the_starter_ends_with_0(tmp_path: Path) -> None:
@@ -265,6 +318,34 @@ def test_detached_it_goes_on_in_the_background_and_the_starter_ends_with_0(tmp_p
         os.close(end)
     finally:
         daemon.end()
+
+
+def test_detached_it_keeps_nothing_open_that_its_starter_waits_for(tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    daemon = Piesd(tmp_path, SLEEPER)
+    daemon.wait_ready()
+    daemon.signal(signal.SIGTERM)
+    assert daemon.wait_end() == 0
+    try:
+        started = subprocess.run(  # It returns when nobody holds its pipes any more, as ssh does.
+            [sys.executable, "-m", "supervisor", "-c", str(daemon.config), "--daemon"],
+            capture_output=True,
+            pass_fds=[writer],
+            check=False,
+            timeout=60,
+            cwd=Path(__file__).parent.parent.parent,
+        )
+        os.close(writer)
+        assert (started.returncode, started.stdout, started.stderr) == (0, b"", b"")
+        assert select.select([reader], [], [], 30)[0]
+        assert os.read(reader, 1) == b""
+    finally:
+        os.close(reader)
+        daemon.end()
+        end = os.pidfd_open(pid := int((tmp_path / "run" / "piesd.lock").read_text()))
+        os.kill(pid, signal.SIGTERM)
+        assert select.select([end], [], [], 30)[0]
+        os.close(end)
 
 
 def test_detached_a_failure_to_start_is_told_by_the_starter(tmp_path: Path) -> None:
@@ -300,6 +381,25 @@ def test_children_see_none_of_our_descriptors_and_no_ignored_signal(tmp_path: Pa
         assert os.getsid(pid) == pid
 
 
+def test_the_directory_of_logs_with_bare_names_is_made_also_after_a_reload(
+    tmp_path: Path,
+) -> None:
+    config = """
+[component.talker]
+command = "sh -c 'echo hello; exec sleep 1000'"
+stdout = "talk.log"
+"""
+    with piesd(tmp_path, config) as daemon:
+        first = tmp_path / "log" / "talk.log"
+        daemon.until(lambda: first.exists() and first.read_text() == "hello\n")
+        draft = daemon.config.read_text().replace(f"{tmp_path}/log", f"{tmp_path}/more/logs")
+        daemon.config.write_text(draft)
+        daemon.piesctl("config", "reload")
+        daemon.piesctl("restart", "talker")
+        second = tmp_path / "more" / "logs" / "talk.log"
+        daemon.until(lambda: second.exists() and second.read_text() == "hello\n")
+
+
 def test_the_logs_are_opened_anew_on_sigusr1(tmp_path: Path) -> None:
     config = f"""
 [component.talker]
@@ -321,6 +421,7 @@ stderr = "{tmp_path}/talk.log"
         daemon.until(lambda: log.exists() and log.read_text() == "one\n")
         log.rename(moved)
         daemon.signal(signal.SIGUSR1)
+        daemon.until(lambda: "opened the log files anew" in daemon.log)
         say("two")
         daemon.until(lambda: log.exists() and log.read_text() == "two\n")
         assert moved.read_text() == "one\n"

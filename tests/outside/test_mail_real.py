@@ -20,6 +20,7 @@ import trustme
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
+from piesd_process import Piesd
 from running import RealHouse, real_house
 from supervisor.model.component import Component, ExitAction, Respawn
 from supervisor.model.effects import Mail
@@ -44,6 +45,7 @@ class Postbox:
         self.secret: list[bool] = []
         self.refuses: dict[str, str] = {}
         self.data_answer = "250 OK"
+        self.farewell = "221 Bye"
         self.told: Callable[[], None] = lambda: None
 
     async def handle_RCPT(  # noqa: N802 - aiosmtpd wants this name.
@@ -62,6 +64,11 @@ class Postbox:
             self.secret.append(session.ssl is not None)
         self.told()
         return self.data_answer
+
+    async def handle_QUIT(  # noqa: N802
+        self, server: SMTP, session: Session, envelope: Envelope
+    ) -> str:
+        return self.farewell
 
 
 @contextmanager
@@ -152,6 +159,24 @@ def test_a_letter_that_is_refused_as_a_whole_is_refused_for_everybody(
         came_of_it = deliver(port, letter())
         who = came_of_it.refused if refused else came_of_it.later
         assert who == {"ops@example.org": answer}
+
+
+def test_a_server_that_hangs_up_at_one_recipient_has_given_the_letter_to_nobody() -> None:
+    with postbox() as (box, port):
+        box.refuses = {"a@example.org": "550 no such user", "c@example.org": "421 going down"}
+        to = [f"{name}@example.org" for name in "abcd"]
+        came_of_it = deliver(port, letter(*to))
+        assert came_of_it.refused == {"a@example.org": "550 no such user"}
+        assert came_of_it.later == dict.fromkeys(to[1:], "421 going down")
+        assert not box.envelopes
+
+
+@pytest.mark.parametrize("farewell", ["250 so long", "421 I was about to leave", "500 what?"])
+def test_how_a_server_takes_leave_makes_no_letter_go_twice(farewell: str) -> None:
+    with postbox() as (box, port):
+        box.farewell = farewell
+        assert deliver(port, letter()) == Delivery()
+        assert len(box.envelopes) == 1
 
 
 def test_tls_is_used_where_it_is_offered_whoever_offers_it() -> None:
@@ -313,3 +338,33 @@ async def test_a_server_that_does_not_answer_does_not_delay_the_end(tmp_path: Pa
             await home.until(lambda: home.state("web").restarts == 1)
             knocking, _ = await trio.to_thread.run_sync(silent.accept)
         knocking.close()
+
+
+# --- with piesd
+
+
+@pytest.mark.parametrize("by", ["program", "server"])
+def test_of_an_essential_component_somebody_is_told_before_the_end_and_once(
+    tmp_path: Path, by: str
+) -> None:
+    program = sendmail(tmp_path).program
+    with postbox() as (box, port):
+        way = f'program = "{program}"' if by == "program" else f'smtp = "127.0.0.1:{port}"'
+        config = f"""
+[mail]
+{way}
+
+[component.web]
+mode = "once"
+essential = true
+command = ["sh", "-c", "exit 3"]
+on-exit = {{ codes = 3, notify = "ops@example.org" }}
+"""
+        process = Piesd(tmp_path, config)
+        try:
+            assert process.wait_end() == 3
+        finally:
+            process.end()
+        assert len(box.envelopes) == (by == "server")
+        assert len(list(tmp_path.glob("ran.*"))) == (by == "program")
+    assert not list((tmp_path / "state" / "mail").rglob("*.json"))

@@ -20,6 +20,7 @@ from real_output import at_home
 from supervisor.model.component import Component, Output
 from supervisor.runtime.descriptor import DescriptorTarget
 from supervisor.runtime.ownlog import OwnLine
+from supervisor.system.logfile import LogFile
 
 pytestmark = pytest.mark.real
 
@@ -279,6 +280,31 @@ async def test_two_streams_of_ours_that_are_one_pipe_do_not_mix_lines(tmp_path: 
     assert [line for line in lines if " err " in line] == [f"web | err {n}" for n in range(1, 501)]
     assert len(opened) == 1
     assert lines[-2:] == ["piesd: mine", "piesd: from a thread"]
+
+
+async def test_our_own_streams_are_one_place_whatever_they_are_called(tmp_path: Path) -> None:
+    def open_log(settings: Output) -> LogFile:
+        raise AssertionError(f"{settings.path} is opened as a file of its own")
+
+    with (tmp_path / "out").open("wb") as out:
+        fd = out.fileno()
+        places = {
+            "inherited": INHERIT,
+            "devfd": Output(kind="file", path=f"/dev/fd/{fd}"),
+            "self": Output(kind="file", path=f"/proc/self/fd/{fd}", timestamps=True),
+            "pid": Output(kind="file", path=f"/proc/{os.getpid()}/fd/{fd}", rotate_size=10),
+        }
+        async with at_home(own_stdout_fd=fd, open_log=open_log) as house:
+            for tag, place in places.items():
+                spec = Component(tag=tag, argv=("web",), stdout=place, stderr=NULL)
+                await house.run(["/bin/echo", f"hello from {tag}"], spec)
+    lines = (tmp_path / "out").read_text("ascii").splitlines()
+    assert [lines[0], lines[1], lines[3]] == [
+        "inherited | hello from inherited",
+        "hello from devfd",
+        "hello from pid",
+    ]
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT[\d:.]+Z hello from self", lines[2])
 
 
 def open_terminal() -> tuple[int, int]:

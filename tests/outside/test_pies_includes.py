@@ -380,6 +380,66 @@ def test_a_preprocessor_that_does_not_end_is_killed() -> None:
         preprocess.run(["sh", "-c", "sleep 100 | cat"], b"", timeout=0.2)
 
 
+def test_a_preprocessor_that_hangs_is_waited_for_once(tmp_path: Path) -> None:
+    runs = []
+
+    def hang(words: object, data: bytes) -> tuple[int, bytes, bytes]:
+        runs.append(data)
+        raise TimeoutError(110, "it did not end within 10 seconds")
+
+    paths = [
+        SourceFile(str(_write(tmp_path, **{name: "umask 022;\n"}).with_stem(name)), "")
+        for name in "abc"
+    ]
+    with pytest.raises(ConfigRejected) as caught:
+        load(paths, environ={}, euid=1000, preprocessing=PreprocessOptions(command="x"), run=hang)
+    assert [os.path.basename(each.file) for each in caught.value.problems] == [
+        "a.conf",
+        "b.conf",
+        "c.conf",
+    ]
+    assert len(runs) == 1
+
+
+def test_a_file_that_is_included_again_is_preprocessed_once(tmp_path: Path) -> None:
+    runs = []
+
+    def run(words: object, data: bytes) -> tuple[int, bytes, bytes]:
+        runs.append(data)
+        return 0, data.replace(b"X", b"/srv"), b""
+
+    _write(tmp_path, other="component a { chdir X; }\n")
+    main = _write(tmp_path, main=f'#include "{tmp_path}/other.conf"\n' * 3)
+    tree, problems = _read(main, Reading(options=PreprocessOptions(command="x"), run=run))
+    assert not problems
+    assert isinstance(tree, dict)
+    assert tree["component"]["a"]["chdir"] == "/srv"
+    assert len(runs) == 2
+
+
+@pytest.mark.parametrize("where", ["1", "2"])
+def test_a_preprocessor_that_writes_without_end_is_killed(where: str) -> None:
+    with pytest.raises(OSError, match="it wrote more than 16 MiB"):
+        preprocess.run(["sh", "-c", f"yes >&{where} | cat"], b"", timeout=60)
+
+
+@pytest.mark.parametrize("program", ["cat; cat /dev/null", "head -c 1; exit 0", "cat; : >&2"])
+def test_a_large_text_goes_through_a_preprocessor(program: str) -> None:
+    text = b"x" * 1_000_000
+    code, output, said = preprocess.run(["sh", "-c", program], text)
+    assert (code, said) == (0, b"")
+    assert text.startswith(output)
+
+
+def test_complaints_without_places_keep_their_order(tmp_path: Path) -> None:
+    script = "sh -c '{ echo z unknown; echo stdin:1: bad; echo; echo a: see help; } >&2; exit 2'"
+    _, problems = _with_m4(_write(tmp_path, main="umask 022;\n"), command=script)
+    assert [each.message for each in problems] == [
+        "preprocessor: bad",
+        "preprocessor: z unknown a: see help",
+    ]
+
+
 def test_the_code_of_a_preprocessor_is_told_though_somebody_else_reaps_it() -> None:
     def reap(number: int, frame: object) -> None:
         del number, frame

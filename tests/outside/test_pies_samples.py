@@ -5,6 +5,10 @@ Source: pies.md sections 1 to 3. The files are in `tests/pies_samples/`.
 
 from __future__ import annotations
 
+import base64
+import getpass
+import http.client
+import json
 import os
 import re
 import signal
@@ -12,10 +16,13 @@ import socket
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import psutil
 import pytest
 
 from piesd_process import PATIENCE, Piesd, alive
+from supervisor.config import passwords
 
 pytestmark = pytest.mark.real
 
@@ -46,12 +53,12 @@ def run(tmp_path: Path) -> Iterator[Callable[[str], Piesd]]:
     """Run a piesd on a sample; `@DIR@` in it is the test's directory."""
     daemons: list[Piesd] = []
 
-    def start(name: str, **words: str) -> Piesd:
+    def start(name: str, *, beside: str = "", **words: str) -> Piesd:
         text = (SAMPLES / f"{name}.conf").read_text().replace("@DIR@", str(tmp_path))
         for word, value in words.items():
             text = text.replace(f"@{word}@", value)
         (tmp_path / f"{name}.conf").write_text(text)
-        daemon = Piesd(tmp_path, "", options=("-c", str(tmp_path / f"{name}.conf")))
+        daemon = Piesd(tmp_path, beside, options=("-c", str(tmp_path / f"{name}.conf")))
         daemons.append(daemon)
         return daemon.wait_ready()
 
@@ -254,3 +261,62 @@ def test_the_block_of_a_component_wins_over_the_global_one(
     daemon.until((tmp_path / "noted.x").exists)
     daemon.until(lambda: (tmp_path / "noted.x").read_text() == "own 64\n")
     assert daemon.row("own")["active"] is True
+
+
+# --- access
+
+
+class _Client:
+    """Asks a daemon over TCP, with a name and a password or without."""
+
+    def __init__(self, port: int, login: str = "") -> None:
+        self.port = port
+        token = base64.b64encode(login.encode()).decode()
+        self.headers = {"Authorization": f"Basic {token}"} if login else {}
+
+    def __call__(self, method: str, path: str, selector: Any = None) -> tuple[int, Any]:
+        """Return the status of the answer, and its body."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
+        try:
+            body = None if selector is None else json.dumps(selector)
+            connection.request(method, path, body=body, headers=self.headers)
+            response = connection.getresponse()
+            answer = response.read()
+            return response.status, json.loads(answer) if answer else None
+        finally:
+            connection.close()
+
+
+def test_everybody_sees_and_does_what_the_lists_allow(
+    run: Callable[..., Piesd], tmp_path: Path
+) -> None:
+    hashed = passwords.hash_password("sesame")
+    people = [passwords.Entry("alice", hashed), passwords.Entry("carol", hashed, ("wheel",))]
+    passwords.write(str(tmp_path / "passwd"), people)
+    # The file itself says where piesd listens; port 0 is one that is free.
+    daemon = run("access", beside="[control]\n", PORT="0", ME=getpass.getuser())
+    daemon.socket = tmp_path / "ctl.sock"
+    listening = psutil.Process(daemon.pid).net_connections("tcp")
+    (port,) = {each.laddr.port for each in listening if each.status == psutil.CONN_LISTEN}
+    nobody, alice = _Client(port), _Client(port, "alice:sesame")
+    carol, liar = _Client(port, "carol:sesame"), _Client(port, "alice:wrong")
+
+    assert nobody("GET", "/programs")[0] == 401
+    assert liar("GET", "/programs")[0] == 401
+    # By the socket it is the user of this test who asks: it sees and does everything.
+    assert {row["tag"] for row in daemon.rows()} == {"public", "secret"}
+    pid = daemon.until_status("public", "running")["PID"]
+
+    for who in (alice, carol):
+        status, rows = who("GET", "/programs")
+        assert (status, [row["tag"] for row in rows]) == (200, ["public"])
+        assert who("GET", "/alive/secret")[0] == 404
+    assert carol("POST", "/programs/public")[0] == 403
+    assert alice("POST", "/programs", {"op": "component", "arg": "public"})[0] == 200
+    daemon.until(lambda: daemon.row("public").get("PID") not in (None, pid), "it is another one")
+
+    assert alice("GET", "/conf/files")[0] == 403
+    assert alice("DELETE", "/instance/PID")[0] == 403
+    assert carol("GET", "/conf/files")[0] == 200
+    assert carol("DELETE", "/instance/PID")[0] == 200
+    assert daemon.wait_end() == 0

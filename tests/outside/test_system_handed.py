@@ -194,7 +194,7 @@ def test_everybody_may_write_and_the_path_goes_with_the_socket(
     path = tmp_path / "notify"
     before = os.umask(0o077)
     try:
-        fd = system.notify_socket(str(path))
+        fd = system.notify_socket(str(path), "a", 1)
     finally:
         os.umask(before)
     assert stat.S_IMODE(path.stat().st_mode) == 0o666
@@ -209,11 +209,11 @@ def test_an_old_socket_is_replaced_and_anything_else_is_left(
     path = tmp_path / "notify"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as old:
         old.bind(str(path))
-    fd = system.notify_socket(str(path))
+    fd = system.notify_socket(str(path), "a", 1)
     system.close(fd)
     path.write_text("mine")
     with pytest.raises(OSError, match="in use") as caught:
-        system.notify_socket(str(path))
+        system.notify_socket(str(path), "a", 1)
     assert caught.value.errno == errno.EADDRINUSE
     assert caught.value.filename == str(path)
     assert path.read_text() == "mine"
@@ -221,14 +221,14 @@ def test_an_old_socket_is_replaced_and_anything_else_is_left(
 
 def test_a_path_that_no_socket_can_have_is_refused(system: LinuxSystem, tmp_path: Path) -> None:
     with pytest.raises(OSError, match="107 bytes") as caught:
-        system.notify_socket(str(tmp_path / ("x" * 108)))
+        system.notify_socket(str(tmp_path / ("x" * 108)), "a", 1)
     assert caught.value.errno == errno.ENAMETOOLONG
     with pytest.raises(OSError, match="No such file"):
-        system.notify_socket(str(tmp_path / "none" / "x"))
+        system.notify_socket(str(tmp_path / "none" / "x"), "a", 1)
 
 
 def test_descriptors_that_are_sent_along_are_not_kept(system: LinuxSystem, tmp_path: Path) -> None:
-    fd = system.notify_socket(str(tmp_path / "n"))
+    fd = system.notify_socket(str(tmp_path / "n"), "a", 1)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as client:
         client.connect(str(tmp_path / "n"))
         before = set(os.listdir("/proc/self/fd"))
@@ -241,6 +241,6 @@ def test_descriptors_that_are_sent_along_are_not_kept(system: LinuxSystem, tmp_p
 
 def test_the_paths_of_notification_sockets_go_with_the_system(tmp_path: Path) -> None:
     system = LinuxSystem()
-    system.notify_socket(str(tmp_path / "n"))
+    system.notify_socket(str(tmp_path / "n"), "a", 1)
     system.dispose()
     assert not (tmp_path / "n").exists()

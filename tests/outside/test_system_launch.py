@@ -59,6 +59,9 @@ def executable(path: Path, text: str) -> Path:
     return path
 
 
+NOFILE = {"nofile": 64}
+
+
 # --- what a child gets
 
 
@@ -463,7 +466,18 @@ async def test_what_execve_cannot_take_is_a_failure_and_no_exception(both: RealC
     env = Environment(set={"A=B": "c"})
     stage, number, message = await failure(both, argv=("/bin/true",), env=env)
     assert (stage, number, message) == ("env", 22, "env 'A=B': not the name of a variable")
-    assert (await failure(both, argv=("/bin/true", "x" * 200_000)))[:2] == ("exec", errno.E2BIG)
+
+
+async def test_the_word_or_the_variable_that_is_too_long_is_named(both: RealChildren) -> None:
+    long, why = "x" * 200_000, "exec /bin/true: Argument list too long"
+    told = [
+        await failure(both, argv=("/bin/true", long)),
+        await failure(both, argv=("/bin/true",), env=Environment(set={"A": long})),
+        await failure(both, argv=("/bin/true",), env=Environment(set={"A": long}), limits=NOFILE),
+    ]
+    word = f"{why} (word 1 of the command is longer than 131071 bytes)"
+    variable = f"{why} (the variable A is longer than 131071 bytes)"
+    assert told == [("exec", errno.E2BIG, each) for each in (word, variable, variable)]
 
 
 async def test_without_a_descriptor_left_the_start_fails_at_the_fork(

@@ -245,14 +245,6 @@ def test_a_half_line_of_our_own_goes_on_after_a_reopen(tmp_path: Path) -> None:
     assert (tmp_path / "log").read_bytes() == b"half line\n"
 
 
-def test_a_link_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "log").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(CannotWrite) as caught:
-        LogFile(str(tmp_path / "log")).write([b"a\n"])
-    assert (caught.value.errno, caught.value.written) == (errno.ELOOP, 0)
-    assert not (tmp_path / "elsewhere").exists()
-
-
 def test_a_rotation_that_is_impossible_lets_the_file_grow(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -268,61 +260,6 @@ def test_a_rotation_that_is_impossible_lets_the_file_grow(
     assert path.read_bytes() == lines(0, 30)
     assert "cannot rotate" in caplog.text
     assert len(caplog.records) < 6
-
-
-def test_a_fifo_without_a_reader_is_an_error_and_no_wait(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "fifo")
-    with pytest.raises(CannotWrite) as caught:
-        LogFile(str(tmp_path / "fifo")).write([b"a\n"])
-    assert caught.value.errno == errno.ENXIO
-
-
-def test_a_fifo_is_never_rotated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(logfile, "_PATIENCE", 0.0)
-    os.mkfifo(tmp_path / "fifo")
-    reader = os.open(tmp_path / "fifo", os.O_RDONLY | os.O_NONBLOCK)
-    log = LogFile(str(tmp_path / "fifo"), rotate_size=10)
-    assert log.write([lines(0, 10)]) == 120
-    assert os.read(reader, 1000) == lines(0, 10)
-    assert os.listdir(tmp_path) == ["fifo"]
-    # A reader that sleeps costs lines, counted, and after a bounded time.
-    with pytest.raises(CannotWrite) as caught:
-        log.write([b"x" * 1_000_000])
-    assert caught.value.errno == errno.EAGAIN
-    assert 0 < caught.value.written < 1_000_000
-    assert len(os.read(reader, 1_000_000)) == caught.value.written
-    os.close(reader)
-    with pytest.raises(CannotWrite) as caught:
-        log.write([b"a\n"])
-    assert caught.value.errno == errno.EPIPE
-    log.close()
-
-
-@pytest.mark.parametrize("name", ["/dev/fd/{}", "/proc/self/fd/{}"])
-def test_our_own_stream_is_shared_and_never_rotated(tmp_path: Path, name: str) -> None:
-    path = tmp_path / "out"
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT)
-    os.write(fd, b"before\n")
-    log = LogFile(name.format(fd), rotate_size=10)
-    log.write([lines(0, 5)])
-    os.write(fd, b"after\n")
-    log.write([lines(5, 1)])
-    log.close()
-    os.close(fd)
-    assert os.listdir(tmp_path) == ["out"]
-    assert path.read_bytes() == b"before\n" + lines(0, 5) + b"after\n" + lines(5, 1)
-
-
-def test_standard_output_goes_where_it_is_connected_to(
-    capfd: pytest.CaptureFixture[str],
-) -> None:
-    log = LogFile("/dev/stdout")
-    log.write([b"hello\n"])
-    log.close()
-    log = LogFile("/dev/stderr")
-    log.write([b"oh\n"])
-    log.close()
-    assert capfd.readouterr() == ("hello\n", "oh\n")
 
 
 def test_a_moment_without_descriptors_is_waited_out(

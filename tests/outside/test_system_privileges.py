@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from piesd_process import Piesd, piesd
 from supervisor.model.errors import AlreadyRunning
 from supervisor.system import locks, privileges
 from supervisor.system.locks import PidFile
@@ -120,6 +124,101 @@ def test_a_step_that_fails_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
+# --- a whole piesd
+
+SLEEPER = '[component.web]\ncommand = ["sleep", "1000"]\n'
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """Return a directory that everybody may go into, and only root may write to."""
+    path = Path(tempfile.mkdtemp(prefix="piesd-test."))
+    path.chmod(0o755)
+    yield path
+    shutil.rmtree(path)
+
+
+@needs_root
+@pytest.mark.root
+def test_a_piesd_that_became_somebody_works_and_has_written_its_pid_file_before(
+    place: Path,
+) -> None:
+    config = f'[daemon]\nuser = "nobody"\npidfile = "{place}/pid"\n{SLEEPER}stdout = "web.log"\n'
+    with piesd(place, config) as daemon:
+        # It answers even where only root may read the modules that are loaded for that.
+        row = daemon.until_status("web", "running")
+        assert "Uid:\t65534\t" in Path(f"/proc/{row['PID']}/status").read_text()
+        assert (place / "pid").read_text() == f"{daemon.pid}\n"
+        assert (place / "pid").stat().st_uid == 0
+        for made in ("run", "state", "log", "run/piesd.ctl"):
+            assert (place / made).stat().st_uid == 65534, made
+    # Its directory is root's: it stays, and names nobody.
+    assert PidFile(str(place / "pid")).owner() is None
+    (place / "notify").unlink()
+    os.chown(place / "run", 0, 0)  # Root works in no directory that is somebody else's.
+    with piesd(place, config.replace("nobody", "root")) as daemon:
+        assert (place / "pid").read_text() == f"{daemon.pid}\n"
+    assert not (place / "pid").exists()
+
+
+@needs_root
+@pytest.mark.root
+def test_a_directory_that_the_user_may_not_write_to_is_named(place: Path) -> None:
+    (place / "run").mkdir(0o755)
+    daemon = Piesd(place, f'[daemon]\nuser = "nobody"\n{SLEEPER}')
+    try:
+        assert daemon.wait_end() == 69
+    finally:
+        daemon.end()
+    assert daemon.log == (
+        f"piesd: cannot run piesd as 'nobody': it may not write to {place}/run; chown that "
+        "directory, or name another one as 'runtime-directory' in [daemon]\n"
+    )
+
+
+@needs_root
+@pytest.mark.root
+@pytest.mark.parametrize(("other", "again"), [(False, False), (True, False), (False, True)])
+def test_the_usual_directory_goes_to_the_user_unless_another_instance_is_there(
+    place: Path, other: bool, again: bool
+) -> None:
+    shown = subprocess.run(["unshare", "-m", "true"], capture_output=True, check=False)
+    if shown.returncode != 0:
+        pytest.skip("this root may not have a /run of its own")
+    script = 'mount -t tmpfs none /run && mkdir /run/piesd || exit; "$@"; ls -n /run/piesd'
+    if again:
+        script = script.replace("|| exit", "&& chown 1234 /run/piesd || exit")
+    if other:
+        script = script.replace("|| exit", "&& touch /run/piesd/other.lock || exit")
+    config = place / "piesd.toml"
+    config.write_text(f'[daemon]\nuser = "nobody"\nstate-directory = "{place}/state"\n{SHORT}')
+    done = subprocess.run(
+        [
+            *["unshare", "-m", "sh", "-c"],
+            script,
+            "sh",
+            sys.executable,
+            "-m",
+            "supervisor",
+            "-c",
+            str(config),
+        ],
+        env={**os.environ, "PYTHONPATH": ROOT},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    if other:
+        assert "it may not write to /run/piesd; chown" in done.stderr
+    else:
+        assert "ending with code 7" in done.stderr
+        assert done.stdout == "total 0\n", "nothing is left that the user could not remove"
+
+
+SHORT = '[component.web]\nmode = "once"\ncommand = ["sh", "-c", "exit 7"]\nessential = true\n'
+
+
 # --- the pid file
 
 
@@ -149,6 +248,34 @@ def test_a_pid_file_that_names_nobody_is_no_obstacle(tmp_path: Path) -> None:
         path.write_text(content)
         assert file.owner() is None, content
         file.check()
+
+
+def test_a_pid_file_that_is_no_file_holds_nobody_up(tmp_path: Path) -> None:
+    path = tmp_path / "piesd.pid"
+    os.mkfifo(path)
+    file = PidFile(str(path))
+    file.check()
+    file.remove()
+    assert path.is_fifo()
+    file.write()
+    assert path.read_text() == f"{os.getpid()}\n"
+
+
+def test_a_pid_file_is_never_written_through_a_link(tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("precious\n")
+    path = tmp_path / "piesd.pid"
+    path.symlink_to(victim)
+    PidFile(str(path)).write()
+    assert not path.is_symlink()
+    assert victim.read_text() == "precious\n"
+    for put in ("symlink_to", "hardlink_to"):
+        draft = tmp_path / f"piesd.pid.{os.getpid()}.tmp"
+        getattr(draft, put)(victim)
+        PidFile(str(path)).write()
+        assert not draft.exists()
+        assert victim.read_text() == "precious\n"
+        assert not path.samefile(victim)
 
 
 def test_a_number_that_was_given_anew_since_is_no_obstacle(tmp_path: Path) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Container, Iterable
 
 from supervisor.config.keys import COMPONENT_KEYS
 from supervisor.config.nodes import Plain, make
+from supervisor.config.splitting import split_words
 from supervisor.config.tables import Node, dotted
 from supervisor.model.component import Tag
 from supervisor.model.errors import Problem
@@ -93,7 +93,7 @@ def needs_shell(command: str) -> bool:
     if _FOR_A_SHELL.search(command):
         return True
     try:
-        return not shlex.split(command)
+        return not split_words(command)
     except ValueError:
         return True
 

@@ -6,7 +6,7 @@ import configparser
 import glob
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from msgspec import Struct
 
@@ -17,6 +17,8 @@ _MOST_FILES = 1000
 """Files that one pattern may find."""
 _HEADER = re.compile(r"\s*\[(?P<name>.*)\]")
 _SIGN = re.compile("[=:]")
+_COMMENT = re.compile(r"^[;#]|\s[;#]")
+_MOST_FAULTS = 100
 _BLANKS = re.compile(r"\s{64,}")
 
 Finder = Callable[[str], list[tuple[str, str]]]
@@ -67,7 +69,7 @@ def read_sections(text: str, file: str, problems: list[Problem]) -> list[Section
     )
     try:
         # Other characters that Python takes for line ends would shift the numbers of the lines.
-        parser.read_file((f"{line}\n" for line in _lines(text)), file)
+        parser.read_file(_until_hopeless(_lines(text)), file)
     except configparser.MissingSectionHeaderError as error:
         problems.append(Problem(file, error.lineno, "", "stands before the first [section]"))
         return None
@@ -83,6 +85,22 @@ def read_sections(text: str, file: str, problems: list[Problem]) -> list[Section
         return None
     lines = _lines_of(text)
     return [_section(parser, name, file, lines) for name in parser.sections()]
+
+
+def _until_hopeless(lines: list[str]) -> Iterator[str]:
+    """Yield lines with their ends, up to where too many have been no settings.
+
+    configparser takes quadratic time for those.
+    """
+    odd = 0
+    for line in lines:
+        yield f"{line}\n"
+        said = _COMMENT.split(line, maxsplit=1)[0]
+        if said.strip() and not said[0].isspace() and not _HEADER.match(said):
+            sign = _SIGN.search(said)
+            odd += sign is None or not said[: sign.start()].strip()
+        if odd > _MOST_FAULTS:
+            return
 
 
 def _lines(text: str) -> list[str]:

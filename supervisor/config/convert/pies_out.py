@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import ChainMap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
@@ -56,6 +57,11 @@ def print_pies(root: Node, problems: list[Problem], *, top: Sequence[str] = ()) 
         what = "has a text that the preprocessor m4 would change: read it with --no-preprocessor"
         problems.append(Problem(root.file, 0, "", what, warning=True))
     return f"{text}\n" if text else ""
+
+
+def _may_need(mode: str, needs: str) -> bool:
+    """Return whether `all` of a component of *mode* includes an earlier one of mode *needs*."""
+    return needs == mode if mode in ("startup", "shutdown") else needs != "shutdown"
 
 
 class _Printer:
@@ -182,13 +188,21 @@ class _Printer:
         named: dict[Tag, list[Tag]] = {}
         for tag, table in node.table.items():
             named[tag] = [made for made, _ in values.instances(tag, table)]
+        before: list[tuple[Tag, str]] = []
+        """The components that were printed, with their modes."""
         for tag, table in node.table.items():
+            own = {**defaults, **table.table}
+            mode = str(own["mode"].value) if "mode" in own else ""
+            # For pies, 'all' of a later instance would include the earlier ones.
+            everything = [each for each, other in before if _may_need(mode, other)] or ["none"]
+            others = ChainMap({"all": everything}, named)
             for made, number in values.instances(tag, table):
                 members = {
                     name: values.expanded(member, number, actions=name == "on-exit")
-                    for name, member in {**defaults, **table.table}.items()
+                    for name, member in own.items()
                 }
-                self.component(made, members, named)
+                self.component(made, members, named if number in (None, 1) else others)
+            before += [(made, mode) for made in named[tag]]
 
     def component(self, tag: Tag, members: dict[str, Node], named: Mapping[Tag, list[Tag]]) -> None:
         self.open(f"component {value(tag)}")

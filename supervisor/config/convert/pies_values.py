@@ -125,10 +125,11 @@ def environment(members: Mapping[str, Node]) -> tuple[list[tuple[str, str]], lis
     steps: list[tuple[str, str]] = []
     left: list[Node] = []
     clear, keep = members.get("env-clear"), members.get("env-keep")
-    if clear is not None and clear.value is True:
+    kept = as_items(keep) if keep is not None else ()
+    # To keep nothing clears everything.
+    if (clear is not None and clear.value is True) or (keep is not None and not kept):
         steps.append(("clear", ""))
-    if keep is not None:
-        steps += [("keep", str(item.value)) for item in as_items(keep)]
+    steps += [("keep", str(item.value)) for item in kept]
     env = members.get("env")
     for item in as_items(env) if env is not None and not env.table else ():
         steps += [_step(kind, str(text.value)) for kind, text in item.table.items()]

@@ -17,6 +17,7 @@ from supervisor.config.convert.carry import (
 )
 from supervisor.config.convert.ini import Section
 from supervisor.config.nodes import Plain
+from supervisor.config.splitting import split_words
 from supervisor.config.tables import quoted
 
 _EXPRESSION = re.compile(r"%(?:%|\((?P<name>\w+)\)(?P<form>0?\d{0,3}[sd]))")
@@ -183,7 +184,7 @@ class _Program:
             self.left.fault(line, self.context.key("command"), "cannot be carried over")
             return
         try:
-            found = shlex.split(text)
+            found = split_words(text)
         except ValueError:
             found = []
         if not found:
@@ -372,12 +373,10 @@ def _pairs(text: str) -> dict[str, str] | None:
     except ValueError:
         return None
     pairs: dict[str, str] = {}
-    while tokens:
-        match tokens:
-            case [name, "=", value, ",", *rest] if name and value not in ("=", ","):
-                tokens = rest
-            case [name, "=", value] if name and value not in ("=", ","):
-                tokens = []
+    for at in range(0, len(tokens), 4):
+        match tokens[at : at + 4]:
+            case [name, "=", value] | [name, "=", value, ","] if name and value not in ("=", ","):
+                pass
             case _:
                 return None
         pairs[name] = value[1:-1] if value[0] in "\"'" and value[-1] == value[0] else value

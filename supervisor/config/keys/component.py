@@ -75,24 +75,23 @@ DEPENDENTS = Key(
     kind=Tags(keywords=False),
     meaning="the reverse: these get this one as a prerequisite",
 )
+FLAG_NAMES = (
+    "disable",
+    "precious",
+    "shell",
+    "expandenv",
+    "nullinput",
+    "siggroup",
+    "wait",
+    "internal",
+    "sockenv",
+    "resolve",
+    "tcpmux",
+    "tcpmuxplus",
+)
 FLAGS = Key(
     name="flags",
-    kind=Flags(
-        (
-            "disable",
-            "precious",
-            "shell",
-            "expandenv",
-            "nullinput",
-            "siggroup",
-            "wait",
-            "internal",
-            "sockenv",
-            "resolve",
-            "tcpmux",
-            "tcpmuxplus",
-        ),
-    ),
+    kind=Flags(FLAG_NAMES),
     meaning="the keys of these names, all `true`",
 )
 ENABLED = Key(
@@ -267,8 +266,8 @@ START_CONDITION = Key(
     name="start-condition",
     kind=Words(),
     meaning=(
-        "a command that is run before each start: exit code 0 starts, anything else leaves it "
-        "stopped with the reason"
+        "a command that is run before each start, for a minute at most: exit code 0 starts, "
+        "anything else leaves it stopped with the reason"
     ),
 )
 REMOVE_FILE = Key(

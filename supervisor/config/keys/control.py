@@ -84,13 +84,13 @@ CONTROL_ACL: Key[WrittenAcl] = Key(
 CONTROL_ADMIN_ACL: Key[WrittenAcl] = Key(
     name="admin-acl",
     kind=AclRules(),
-    shown="everybody",
+    shown="administrators",
     meaning="who may stop, restart and reload piesd, and see its configuration",
 )
 USER_ACL: Key[WrittenAcl] = Key(
     name="user-acl",
     kind=AclRules(),
-    shown="everybody",
+    shown="administrators",
     meaning="who may do the rest: list, start and stop, as far as the components allow",
 )
 

@@ -47,7 +47,7 @@ PIDFILE = Key(
     name="pidfile",
     kind=FullPath(),
     shown="none",
-    meaning="written after the sockets are open",
+    meaning="written once the sockets are open; one that names a living process refuses the start",
 )
 SHUTDOWN_TIMEOUT = Key(
     name="shutdown-timeout",

@@ -6,13 +6,13 @@ Source: pies.md sections 1.4, 1.8 and 3.
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Iterator, Mapping
 
 from supervisor.config.pies import shapes, words
 from supervisor.config.pies.faults import give_up_beyond_measure
-from supervisor.config.pies.merge import put
+from supervisor.config.pies.merge import Members
 from supervisor.config.pies.parser import Statement, Value
+from supervisor.config.splitting import split_words
 from supervisor.config.tables import Node, did_you_mean, dotted, quoted
 from supervisor.model.errors import Problem
 
@@ -48,14 +48,14 @@ def table(
     statements: list[Statement], known: Mapping[str, shapes.Shape], problems: list[Problem]
 ) -> dict[str, Node]:
     """Return the members of a block in which each keyword has one shape; the later one counts."""
-    members: dict[str, Node] = {}
+    members = Members()
     for statement in measured(statements, problems):
         shape = known.get(statement.keyword)
         if shape is None:
             problems.append(unknown(statement, frozenset(known)))
         elif (made := shape(statement, problems)) is not None:
-            put(members, statement.keyword, made)
-    return members
+            members.put(statement.keyword, made)
+    return members.table()
 
 
 # --- env
@@ -116,7 +116,7 @@ def _legacy(statement: Statement, problems: list[Problem]) -> Node | None:
         if len(str(given.value)) > _LONGEST_LEGACY:
             problems.append(given.problem("is too long"))
             return None
-        found = shlex.split(str(given.value))
+        found = split_words(str(given.value))
     except ValueError:
         problems.append(given.problem("cannot be split into words: a quotation mark is not closed"))
         return None

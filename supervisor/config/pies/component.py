@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from supervisor.config import keys, later
 from supervisor.config.pies import blocks, shapes, words
-from supervisor.config.pies.merge import put, siggroup
+from supervisor.config.pies.merge import Members, siggroup
 from supervisor.config.pies.parser import Statement
 from supervisor.config.tables import Node
 from supervisor.model.errors import Problem
@@ -42,6 +42,9 @@ _SHAPES: Final[Mapping[str, shapes.Shape]] = {
 }
 """The statements that are not just one string."""
 
+_FLAGS: Final = frozenset(keys.FLAG_NAMES) - words.COMPONENT
+"""The flags that are no statements."""
+
 
 def component(statement: Statement, problems: list[Problem]) -> Node:
     """Return the table of a component.
@@ -49,7 +52,7 @@ def component(statement: Statement, problems: list[Problem]) -> Node:
     What could not be read is there as a node with that fault, so that it is not told to be missing.
     """
     place = Node(statement.file, statement.line, statement.path, "")
-    table: dict[str, Node] = {}
+    members = Members()
     for each in blocks.measured(statement.body or [], problems):
         name, made = each.keyword, None
         if name in words.COMPONENT:
@@ -62,7 +65,8 @@ def component(statement: Statement, problems: list[Problem]) -> Node:
             name = "command"
         if made is None:
             made = Node(each.file, each.line, each.path, "", fault=problems[-1])
-        put(table, name, _literal(name, made))
+        members.put(name, _literal(name, made))
+    table = members.table()
     if statement.damage is not None:
         table.setdefault("command", replace(place, fault=statement.damage))
     # What pies sends to the group only if the flag says so, we send to it unless told not to.
@@ -79,6 +83,8 @@ def _value(statement: Statement, problems: list[Problem]) -> Node | None:
 
 def _elsewhere(name: str) -> str:
     """Say where a keyword belongs that means nothing in a component."""
+    if name in _FLAGS:
+        return f": it is a flag, as flags ({name})"
     if name in words.GLOBAL:
         return ": it is a global one, and stands outside of components"
     if name in keys.COMPONENT_KEYS.by_name or name in later.COMPONENT:

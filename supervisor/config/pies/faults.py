@@ -22,6 +22,8 @@ class Faults:
     def __init__(self, problems: list[Problem]) -> None:
         self.problems = problems
         self.count = self.warnings = 0
+        self.swallowed = False
+        """Whether something without an end took the rest of a file: what is missing is there."""
 
     def at(self, file: str, line: int, message: str, key: str = "") -> None:
         """Note a problem.

@@ -140,8 +140,8 @@ class Lexer:
             case "here":
                 yield from self._here(start)
             case "unclosed_comment":
-                self.faults.at(self.file, self.line, "the comment that begins here has no end: */")
-                self.at = len(self.text)
+                self._fault("the comment that begins here has no end: */")
+                self._swallow()
             case "word":
                 self._fault(f"{quoted(found[:100])} is too long for a word")
                 yield self._token("word", found[:LONGEST_WORD])
@@ -245,8 +245,8 @@ class Lexer:
         if end is None:
             what = f"the here-document that begins here has no last line: '{word}' alone"
             self._fault(what)
-            self.at = len(self.text)
-            yield self._token("here", "")
+            yield self._token("here", self.text[begin : begin + LONGEST_WORD].split("\n", 1)[0])
+            self._swallow()
             return
         body = self.text[begin : end.start()]
         if strip:
@@ -260,6 +260,11 @@ class Lexer:
         yield token
         if end[1] or rest == ";":
             yield self._token("sign", ";")
+
+    def _swallow(self) -> None:
+        """Go to the end of the text, which belongs to something that has none."""
+        self.at = len(self.text)
+        self.faults.swallowed = True
 
     # --- what has no meaning
 

@@ -6,7 +6,7 @@ Source: pies.md section 1.2.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, Protocol, TypeVar
 
 from msgspec.structs import replace
@@ -32,18 +32,36 @@ class _Document(Protocol):
 D = TypeVar("D", bound=_Document)
 
 
-def put(table: dict[str, Node], name: str, node: Node) -> None:
-    """Add a member to *table*; if it is there already, it becomes what both mean together."""
-    first = table.get(name)
-    table[name] = node if first is None else _together(name, first, node)
+class Members:
+    """The members of a table in the making, those with the same name together.
+
+    They are made one at the end: doing it at each would take quadratic time.
+    """
+
+    def __init__(self, together: Callable[[str, Sequence[Node]], Node] | None = None) -> None:
+        self._together = together or one_of
+        self._nodes: dict[str, list[Node]] = {}
+
+    def put(self, name: str, node: Node) -> None:
+        """Add a member, which may be there already."""
+        self._nodes.setdefault(name, []).append(node)
+
+    def table(self) -> dict[str, Node]:
+        """Return what all of them mean together."""
+        return {
+            name: nodes[0] if len(nodes) == 1 else self._together(name, nodes)
+            for name, nodes in self._nodes.items()
+        }
 
 
-def component(first: Node, second: Node) -> Node:
-    """Return the component that two declarations make; it stands where the first does."""
-    table = dict(first.table)
-    for name, node in second.table.items():
-        put(table, name, node)
-    return replace(first, value=siggroup(table))
+def component(tag: str, nodes: Sequence[Node]) -> Node:
+    """Return the component that declarations make; it stands where the first does."""
+    del tag
+    members = Members()
+    for node in nodes:
+        for name, member in node.table.items():
+            members.put(name, member)
+    return replace(nodes[0], value=siggroup(members.table()))
 
 
 def siggroup(table: dict[str, Node]) -> dict[str, Node]:
@@ -57,14 +75,18 @@ def siggroup(table: dict[str, Node]) -> dict[str, Node]:
     return {name: node for name, node in table.items() if name != "siggroup"}
 
 
-def _together(name: str, first: Node, second: Node) -> Node:
-    if name not in GROWING or isinstance(first.value, dict) or isinstance(second.value, dict):
-        return second
-    items = (*as_items(first), *as_items(second))
+def one_of(name: str, nodes: Sequence[Node]) -> Node:
+    """Return what the values of one key mean together."""
+    # A table replaces what was before it, and is replaced.
+    tables = [place for place, node in enumerate(nodes) if isinstance(node.value, dict)]
+    lists = nodes[tables[-1] + 1 :] if tables else nodes
+    if name not in GROWING or len(lists) < 2:
+        return nodes[-1]
+    items = tuple(item for node in lists for item in as_items(node))
     if name == "prerequisites":
         # `none` adds nothing to other names.
         items = tuple(item for item in items if item.value != "none") or items[:1]
-    return replace(first, value=items)
+    return replace(lists[0], value=items)
 
 
 def documents(read: Iterable[D]) -> list[D]:
@@ -73,29 +95,24 @@ def documents(read: Iterable[D]) -> list[D]:
     Each member of a table stays with the document that had it first, so that the order of
     components is that of reading. Other syntaxes keep what they have, and are told of clashes.
     """
-    result: list[D] = []
-    homes: dict[tuple[str, str], tuple[int, dict[str, Node]]] = {}
-    """For a table and a member's name: the place in the result, and the members there."""
-    tables: list[dict[str, dict[str, Node]]] = []
-    for place, document in enumerate(read):
-        result.append(document)
+    result = list(read)
+    homes: dict[tuple[str, str], Members] = {}
+    """For a table and a member's name: the members where it was first."""
+    tables: list[dict[str, Members]] = []
+    for document in result:
         tables.append({})
         if document.syntax not in SYNTAXES:
             continue
         for table, node in document.root.table.items():
             if not isinstance(node.value, dict):
                 continue
-            own = tables[place].setdefault(table, {})
+            own = tables[-1][table] = Members(component if table == "component" else None)
             for name, member in node.value.items():
-                home = homes.get((table, name))
-                if home is None:
-                    homes[table, name] = (place, own)
-                    own[name] = member
-                elif table == "component":
-                    home[1][name] = component(home[1][name], member)
-                else:
-                    put(home[1], name, member)
-    return [_with(document, tables[place]) for place, document in enumerate(result)]
+                homes.setdefault((table, name), own).put(name, member)
+    return [
+        _with(document, {name: members.table() for name, members in own.items()})
+        for document, own in zip(result, tables, strict=True)
+    ]
 
 
 def _with(document: D, tables: dict[str, dict[str, Node]]) -> D:

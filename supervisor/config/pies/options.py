@@ -51,6 +51,10 @@ class Reading(Struct, kw_only=True):
     options: PreprocessOptions = PreprocessOptions()
     run: Run | None = None
     """None: nothing can be run. That is a problem only where a preprocessor is needed."""
+    hangs: bool = False
+    """Whether the preprocessor did not end: then it is not run again."""
+    done: dict[str, str] = {}
+    """What the preprocessor has made of texts: a file may be included thousands of times."""
     included: set[Identity] = set()
     """The files that were included, for `#include_once`."""
     broken: set[str] = set()

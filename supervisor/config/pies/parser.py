@@ -159,6 +159,9 @@ class _Parser:
         self._damaged()
 
     def _not_closed(self, statement: Statement, file: str, line: int) -> None:
+        if self.now is None and self.faults.swallowed:
+            self._damaged()
+            return
         where = Where(statement.file, statement.line)
         self.faults.at(
             file, line, f"a '}}' is missing: the block of {where} is open", statement.path

@@ -46,9 +46,15 @@ def preprocessed(text: str, file: str, problems: list[Problem], reading: Reading
     line = _needed_at(text, options)
     if line is None:
         return text
+    if text in reading.done:
+        return reading.done[text]
     if reading.run is None:
         what = "needs a preprocessor (m4), and here none can be run"
         problems.append(Problem(file, line, "", what))
+        return None
+    if reading.hangs:
+        # Each further wait would be for nothing.
+        problems.append(Problem(file, line, "", "is not preprocessed: that did not end before"))
         return None
     try:
         words = command_line(options)
@@ -59,6 +65,7 @@ def preprocessed(text: str, file: str, problems: list[Problem], reading: Reading
     try:
         code, output, complaints = reading.run(words, text.encode())
     except (OSError, ValueError) as error:
+        reading.hangs = isinstance(error, TimeoutError)
         problems.append(Problem(file, line, "", _cannot_run(words[0], options, error)))
         return None
     told = complaints.decode(errors="replace").splitlines()
@@ -69,11 +76,14 @@ def preprocessed(text: str, file: str, problems: list[Problem], reading: Reading
             problems.append(Problem(file, 1, "", what))
         return None
     try:
-        return output.decode()
+        made = output.decode()
     except UnicodeDecodeError:
         what = f"the preprocessor {quoted(words[0])} wrote something that is not UTF-8"
         problems.append(Problem(file, 1, "", what))
         return None
+    if not told:
+        reading.done[text] = made
+    return made
 
 
 def _needed_at(text: str, options: PreprocessOptions) -> int | None:
@@ -107,12 +117,11 @@ def _cannot_run(program: str, options: PreprocessOptions, error: OSError | Value
 def _complaints(told: list[str], file: str, text: str, *, warning: bool) -> list[Problem]:
     found = []
     last = text.count("\n") + 1
+    placeless = []
     for complaint in told[:_MOST_COMPLAINTS]:
-        if not complaint.strip():
-            continue
         match = _COMPLAINT.fullmatch(complaint.strip())
         if match is None:
-            found.append(Problem(file, 1, "", f"preprocessor: {complaint[:300]}", warning))
+            placeless.append(complaint.strip())
             continue
         own = match["file"] in NO_NAMES
         line = max(1, int(match["line"]))
@@ -122,4 +131,7 @@ def _complaints(told: list[str], file: str, text: str, *, warning: bool) -> list
                 file if own else match["file"], min(line, last) if own else line, "", what, warning
             )
         )
+    # In one problem they keep their order.
+    if what := " ".join(line for line in placeless if line)[:300]:
+        found.append(Problem(file, 1, "", f"preprocessor: {what}", warning))
     return found

@@ -69,7 +69,7 @@ class _Translator:
     ) -> None:
         self.file, self.problems = file, problems
         self.read_inetd, self.broken = read_inetd, broken
-        self.tables: dict[str, dict[str, Node]] = {}
+        self.tables: dict[str, merge.Members] = {}
         self.places: dict[str, Node] = {}
         self.actions: list[Node] = []
 
@@ -77,7 +77,7 @@ class _Translator:
         for statement in blocks.measured(list(statements), self.problems):
             self._global(statement)
         members: dict[str, Node] = {
-            name: Node(self.file, self.places[name].line, name, table)
+            name: Node(self.file, self.places[name].line, name, table.table())
             for name, table in self.tables.items()
         }
         if self.actions:
@@ -87,11 +87,9 @@ class _Translator:
 
     def _put(self, table: str, name: str, node: Node) -> None:
         self.places.setdefault(table, node)
-        members = self.tables.setdefault(table, {})
-        if table == "component" and name in members:
-            members[name] = merge.component(members[name], node)
-        else:
-            merge.put(members, name, node)
+        if table not in self.tables:
+            self.tables[table] = merge.Members(merge.component if table == "component" else None)
+        self.tables[table].put(name, node)
 
     def _global(self, statement: Statement) -> None:
         keyword = statement.keyword
