@@ -24,6 +24,7 @@ from supervisor.model.effects import (
     Note,
     Pause,
     Probe,
+    Record,
     Resume,
     Retune,
     Signal,
@@ -327,6 +328,8 @@ class Simulation:
             case End(code):
                 assert self.ended is None
                 self.ended = code
+            case Record(kind, level, previous):
+                self.history.append(" ".join(filter(None, ("record", kind, previous, level))))
             case Retune() | Forget():
                 pass
 

@@ -82,6 +82,14 @@ class World:
         """The startup components."""
         self.unstarted = 0
         """How many startup components are live or waiting."""
+        self.runlevel = ""
+        """The runlevel: empty where runlevels are not used, `N` before the first."""
+        self.previous_runlevel = "N"
+        """The runlevel before, `N` if there was none."""
+        self.boot_state = ""
+        """Where an init process is: `sysinit`, `boot`, `single` or `normal`; empty for others."""
+        self.initdefault = ""
+        """The runlevel that is entered first, as far as that is configured."""
         self._deadlines: list[tuple[float, Key]] = []
 
     def copy(self) -> World:

@@ -137,6 +137,17 @@ class Note(Struct, frozen=True):
     text: str
 
 
+class Record(Struct, frozen=True):
+    """Write down a change of the machine's state, as init does in utmp and wtmp.
+
+    `level` and `previous` are one character each, `previous` is `N` where there was none.
+    """
+
+    kind: Literal["boot", "runlevel"]
+    level: str = ""
+    previous: str = ""
+
+
 class End(Struct, frozen=True):
     """Everything is down: end the process with `code`."""
 
@@ -158,5 +169,6 @@ Effect = (
     | Retune
     | Forget
     | Note
+    | Record
     | End
 )

@@ -28,6 +28,7 @@ from supervisor.model.effects import (
     Note,
     Pause,
     Probe,
+    Record,
     Resume,
     Retune,
     Scope,
@@ -290,6 +291,8 @@ class Runner:
                 self._forget(key)
             case Note():
                 pass  # The observers have had it.
+            case Record():
+                pass  # Only an init process keeps records of the machine.
             case End(code):
                 self.code = code
                 self._errands.kill_all()
