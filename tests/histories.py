@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 from hypothesis import strategies as st
 
 from simulation import Simulation
+from supervisor.engine.modes import ALARMS
 from supervisor.model.component import Check, Component, ExitAction, InetAddress, Mode, Respawn
-from supervisor.model.events import Apply
+from supervisor.model.events import Alarm, Apply, SetVariable
 from supervisor.model.state import Exit
 
 
@@ -56,6 +58,7 @@ def plans(draw: st.DrawFn) -> list[Component]:
                 start_condition=draw(st.sampled_from([(), (), ("test",)])),
                 exit_actions=tuple(draw(st.lists(st.sampled_from(ACTIONS), max_size=2))),
                 stop_scope=draw(st.sampled_from(["group", "leader"])),
+                runlevels=draw(st.sampled_from([None, None, "2", "23", "3S", "a", ""])),
                 template="t" if limited else None,
                 max_instances=2 if limited else None,
             )
@@ -63,11 +66,22 @@ def plans(draw: st.DrawFn) -> list[Component]:
     return draw(st.permutations(plan))
 
 
+MACHINES: st.SearchStrategy[dict[str, Any]] = st.sampled_from(
+    [
+        *[{"init": False, "runlevel": ""}] * 3,
+        {"init": False, "runlevel": "2"},
+        {"init": True, "runlevel": ""},
+        {"init": True, "runlevel": "2"},
+        {"init": True, "runlevel": "S"},
+    ]
+)
+"""How piesd is started: mostly without runlevels, sometimes with, sometimes as init."""
+
 STEPS = st.sampled_from(
     [
         *["spawn", "exit", "wake", "order"] * 3,
         *["ready", "answer"] * 2,
-        *["refuse", "check", "command"],
+        *["refuse", "check", "command", "alarm", "level", "level", "variable"],
         *["fail", "open", "close", "connect", "lose", "clear", "later", "apply", "settle"],
     ]
 )
@@ -112,7 +126,14 @@ def one_step(sim: Simulation, data: st.DataObject) -> None:  # noqa: C901 - It i
             keys = data.draw(st.lists(st.sampled_from(list(world.states)), unique=True))
             sim.order(action, *keys)
         case "apply":
-            sim.post(Apply(tuple(data.draw(plans())), 5.0))
+            runlevel = data.draw(st.sampled_from([sim.engine.world.initdefault, "", "2", "3", "S"]))
+            sim.post(Apply(tuple(data.draw(plans())), 5.0, runlevel=runlevel))
+        case "level":
+            sim.level(data.draw(st.sampled_from("23Sabs4x")))
+        case "alarm":
+            sim.post(Alarm(data.draw(st.sampled_from(list(ALARMS)))))
+        case "variable":
+            sim.post(SetVariable("LANG", data.draw(st.sampled_from([None, "C"]))))
         case "later":
             sim.now += data.draw(st.floats(0, 100))
         case "wake":

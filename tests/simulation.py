@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from signal import SIGCONT, SIGKILL
 
 from supervisor.engine.engine import Engine
-from supervisor.engine.world import ONE_RUN, Command
-from supervisor.model.component import Component, Key
+from supervisor.engine.modes import ALARMED, APART, BOOTING, ONE_RUN, WAITED
+from supervisor.engine.world import Command
+from supervisor.model.component import Component, Key, Mode
 from supervisor.model.effects import (
     CloseConnection,
     CommandEnded,
@@ -45,6 +46,7 @@ from supervisor.model.events import (
     Order,
     Ready,
     RunCommand,
+    SetRunlevel,
     Spawned,
     SpawnFailed,
     Tested,
@@ -60,10 +62,20 @@ Child = tuple[Key, int]
 class Simulation:
     """An engine, its simulated children, and a clock that only moves when told."""
 
-    def __init__(self, components: Sequence[Component], *, shutdown_timeout: float = 5.0) -> None:
+    def __init__(
+        self,
+        components: Sequence[Component],
+        *,
+        shutdown_timeout: float = 5.0,
+        init: bool = False,
+        runlevel: str = "",
+    ) -> None:
         self.now = 1000.0
         self.engine = Engine(
-            shutdown_timeout=shutdown_timeout, command_environment={"PIES_VERSION": "1.8"}
+            shutdown_timeout=shutdown_timeout,
+            command_environment={"PIES_VERSION": "1.8"},
+            init=init,
+            environment={"CONSOLE": "/dev/console"} if init else None,
         )
         self.probing: dict[Child, None] = {}
         self.starting: dict[Child, None] = {}
@@ -94,7 +106,7 @@ class Simulation:
         self.notes: list[Note] = []
         self._pid = 100
         self._connection = 0
-        self.post(Apply(tuple(components), shutdown_timeout))
+        self.post(Apply(tuple(components), shutdown_timeout, runlevel=runlevel))
 
     # --- driving
 
@@ -134,6 +146,21 @@ class Simulation:
             else:
                 return self
         raise AssertionError("the simulation does not come to rest")
+
+    def level(self, level: str) -> Simulation:
+        """Let somebody ask for a runlevel."""
+        self.post(SetRunlevel(level, "me"))
+        return self
+
+    def end(self, key: Key, code: int = 0) -> Simulation:
+        """Let the child of *key*, which is running, end by itself."""
+        self.exit(self.child(key), Exit(code=code, message=f"exited with {code}"))
+        return self
+
+    def told(self) -> list[str]:
+        """Return what was done since this was asked last."""
+        told, self.history = self.history, []
+        return told
 
     def order(self, action: str, *keys: Key, by: str = "me") -> Simulation:
         self.post(Order(action, keys, by))  # type: ignore[arg-type]  # tests pass literals
@@ -285,6 +312,7 @@ class Simulation:
                     spec = world.specs[tag]
                     if spec.ready is not None and spec.mode not in ONE_RUN and not spec.sockets:
                         assert (tag, world.states[tag].generation) in self.ready, f"{tag} not ready"
+                self._expect_in_its_level(key)
                 for dependent in world.graph.dependents.get(key, ()):
                     assert not world.states[dependent].live, f"{dependent} lives while {key} starts"
                 self.starting[key, generation] = None
@@ -342,6 +370,27 @@ class Simulation:
         ]
         assert not others, f"a second child for {key}"
 
+    def _expect_in_its_level(self, key: Key) -> None:
+        world, mode = self.engine.world, self.engine.world.specs[key].mode
+        if not world.is_component(key) or mode in APART:
+            return
+        assert not world.outside(key), f"{key} was started in runlevel {world.runlevel}"
+        match world.boot_state:
+            case "sysinit":
+                assert mode is Mode.SYSINIT, f"{key} was started before sysinit was over"
+            case "boot":
+                assert mode in BOOTING, f"{key} was started before bootwait was over"
+            case _:
+                pass
+        if mode in ALARMED:
+            return
+        for tag in world.graph.index:
+            if tag == key:
+                break
+            first, other = world.states[tag], world.specs[tag].mode
+            if other in WAITED and first.phase is Phase.RUNNING and not world.outside(tag):
+                raise AssertionError(f"{key} was started before {tag} had ended")
+
     def _expect_a_slot(self, key: Key) -> None:
         world = self.engine.world
         spec = world.specs[key]
@@ -371,6 +420,8 @@ class Simulation:
                 assert state.pid is None, f"{key} is {state.phase} and has PID {state.pid}"
             if state.phase is Phase.SLEEPING:
                 assert state.deadline is not None, f"{key} sleeps for ever"
+            if world.outside(key) and state.phase in (Phase.RUNNING, Phase.LISTENING):
+                assert world.live_dependents.get(key, 0), f"{key} outlives its runlevel"
             unmet = sum(not world.available(tag) for tag in world.specs[key].prerequisites)
             link = world.links.get(key)
             owner = link.owner if link else key

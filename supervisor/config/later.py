@@ -12,12 +12,7 @@ def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-MODES: Final = _words(
-    """
-    job sysinit boot bootwait wait ctrlaltdel kbrequest ondemand powerfail
-    powerwait powerfailnow powerokwait off
-    """
-)
+MODES: Final = _words("job")
 COMPONENT: Final = _words(
     """
     runlevels cgroup

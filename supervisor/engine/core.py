@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
+from supervisor.engine.initenv import dressed
 from supervisor.engine.machine import step
 from supervisor.engine.notes import note_for
 from supervisor.engine.world import Command, Connection, Link, World
@@ -50,6 +51,8 @@ class Core:
             self.note(key, "bug", "error", str(bug))
             return
         link = world.links.get(key)
+        if world.init:
+            effects = tuple(dressed(world, effect) for effect in effects)
         self.effects.extend(effects if link is None else _linked(effects, link))
         if new.phase is Phase.STOPPED is not old.phase and spec.sockets and not spec.listens:
             self.effects.append(LetGo(key))

@@ -61,6 +61,7 @@ def describe(world: World, key: Key, now: float, wall: float) -> Description:
         url=spec.sockets[0].url if spec.sockets else UNSET,
         service=spec.service or UNSET,
         master=spec.tcpmux_master or UNSET,
+        runlevels=UNSET if spec.runlevels is None else spec.runlevels,
         wakeup_time=_seconds_until(state, now),
         argv=spec.argv,
         command=spec.command,

@@ -14,6 +14,7 @@ from supervisor.engine.admission import refusal
 from supervisor.engine.core import Core
 from supervisor.engine.gates import blocked_by
 from supervisor.engine.plan import difference
+from supervisor.engine.runlevels import Levels
 from supervisor.engine.shutdown import Ending
 from supervisor.engine.world import Command, Connection, World
 from supervisor.model.component import Address, Key, Mode, Tag
@@ -28,6 +29,7 @@ from supervisor.model.effects import (
 from supervisor.model.events import (
     Accepted,
     Action,
+    Alarm,
     Apply,
     Boot,
     ComponentEvent,
@@ -44,6 +46,8 @@ from supervisor.model.events import (
     Restart,
     RunCommand,
     SendSignal,
+    SetRunlevel,
+    SetVariable,
     Shutdown,
     SpawnFailed,
     Start,
@@ -71,19 +75,31 @@ class Engine:
     """
 
     def __init__(
-        self, *, shutdown_timeout: float = 5.0, command_environment: Mapping[str, str] | None = None
+        self,
+        *,
+        shutdown_timeout: float = 5.0,
+        command_environment: Mapping[str, str] | None = None,
+        init: bool = False,
+        runlevel: str = "",
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         """Begin with nothing configured.
 
         Args:
             shutdown_timeout: seconds for each of the two stages of the shutdown.
             command_environment: variables for the commands of exit actions.
+            init: whether piesd is an init process.
+            runlevel: the first runlevel, where it is not the configured one.
+            environment: variables for everything that an init process starts.
         """
         self.revision = 0
         self.changed: frozenset[Key] = frozenset()
         self._core = Core()
         self._ending = Ending(self._core, shutdown_timeout)
         self._actions = Actions(self._core, self._ending, command_environment or {})
+        self._levels = Levels(
+            self._core, init=init, runlevel=runlevel, environment=environment or {}
+        )
 
     def copy(self) -> Engine:
         """Return an engine that goes on from the same states and shares nothing that changes."""
@@ -92,6 +108,7 @@ class Engine:
         ending = self._ending.copy(core)
         double._core, double._ending = core, ending  # noqa: SLF001 - It is one of us.
         double._actions = self._actions.copy(core, ending)  # noqa: SLF001 - It is one of us.
+        double._levels = self._levels.copy(core)  # noqa: SLF001 - It is one of us.
         return double
 
     # --- questions
@@ -133,6 +150,12 @@ class Engine:
                 self._apply(event)
             case Accepted():
                 self._accept(event)
+            case SetRunlevel():
+                self._levels.asked(event)
+            case Alarm():
+                self._levels.alarm(event)
+            case SetVariable():
+                self._levels.set_variable(event)
             case RunCommand():
                 self._actions.run_command(event)
             case MailTried():
@@ -206,12 +229,13 @@ class Engine:
     def _boot(self) -> None:
         world = self.world
         world.enter(Stage.STARTUP)
+        self._levels.begin()
         for tag in list(world.states):
-            spec = world.specs[tag]
-            if world.is_component(tag) and spec.enabled and spec.mode is not Mode.SHUTDOWN:
+            if world.is_component(tag) and self._levels.by_itself(world.specs[tag]):
                 self._core.want(tag)
 
     def _order(self, order: Order) -> None:
+        self._levels.ordered(order)
         keys = [key for key in order.keys if key in self.world.states]
         for key in sorted(keys, key=self.world.position):
             if key in self.world.states:
@@ -297,6 +321,7 @@ class Engine:
         for tag, event in wanted:
             if isinstance(event, Remove) or tag in world.states:
                 self._change(tag, event)
+        self._levels.configure(apply.runlevel)
 
     def _change(self, tag: Tag, event: ComponentEvent) -> None:
         """Tell *tag* what a reload means for it, leaving no wish where nobody wished."""
@@ -400,7 +425,7 @@ class Engine:
             self.world.enter(Stage.NORMAL)
             self._check_required()
             return True
-        return self._ending.advance()
+        return self._levels.advance() or self._ending.advance()
 
     def _starting_up(self) -> bool:
         """Return whether a startup component runs, or could run."""

@@ -9,8 +9,16 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable
 
+from supervisor.engine.levelgates import (
+    boot_first,
+    level_change,
+    only_when_called,
+    outside_runlevel,
+    wait_first,
+)
 from supervisor.engine.machine import CHECKS
-from supervisor.engine.world import ONE_RUN, Command, Connection, World, has_instance_limit
+from supervisor.engine.modes import ONE_RUN
+from supervisor.engine.world import Command, Connection, World, has_instance_limit
 from supervisor.model.component import Check, Key, Mode, Tag
 from supervisor.model.state import Block, Exit, Phase, Stage
 
@@ -213,6 +221,8 @@ def _why_not_up(world: World, tag: Tag) -> str:
         return f"{tag} is starting"
     if world.should_be_down(tag) and state.live:
         return f"{tag} is going down"
+    if (block := outside_runlevel(world, tag)) is not None:
+        return f"{tag} {block.message.removeprefix('it ')}"
     if (awaited := _readiness(world, tag)) is not None:
         return f"{tag} {awaited.message.removeprefix('it ')}"
     if state.phase is Phase.RUNNING:
@@ -282,11 +292,16 @@ GATES: tuple[Gate, ...] = (
     disabled,
     finished,
     only_at_times,
+    only_when_called,
     stopped,
     shutting_down,
     start_condition,
     asleep,
     startup_first,
+    boot_first,
+    outside_runlevel,
+    level_change,
+    wait_first,
     prerequisite_down,
     dependents_live,
     no_free_slot,

@@ -7,8 +7,9 @@ from typing import assert_never
 
 from msgspec.structs import replace
 
+from supervisor.engine.modes import ONE_RUN
 from supervisor.engine.throttle import after_end, recent
-from supervisor.model.component import Component, Key, Mode
+from supervisor.model.component import Component, Key
 from supervisor.model.effects import (
     Effect,
     Listen,
@@ -317,7 +318,7 @@ def _ended(
     by_itself = not (state.lowered or state.renew)
     if state.removed:
         return _enter(state, Phase.STOPPED, now)
-    if by_itself and spec.mode in (Mode.ONCE, Mode.STARTUP, Mode.SHUTDOWN):
+    if by_itself and spec.mode in ONE_RUN:
         return _enter(state, Phase.FINISHED, now)
     if not state.wanted:
         return _enter(state, Phase.STOPPED, now)

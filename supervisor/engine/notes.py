@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from supervisor.engine.machine import CHECKS
-from supervisor.engine.world import ONE_RUN
+from supervisor.engine.modes import ONE_RUN
 from supervisor.model.component import Component, Key
 from supervisor.model.effects import Level, Note
 from supervisor.model.events import (

@@ -8,6 +8,7 @@ from typing import Literal, get_type_hints
 from msgspec import Meta, Struct
 
 from supervisor.engine.graph import Graph
+from supervisor.engine.modes import ALARMED, BOOTING, CALLED
 from supervisor.model.component import LIVE, NEXT_START, Component, Mode, Tag
 from supervisor.model.errors import Problem
 from supervisor.model.settings import ControlSettings, DaemonSettings, SourceFile
@@ -47,6 +48,15 @@ def _marked(mark: Meta) -> frozenset[str]:
 
 _LIVE_FIELDS = _marked(LIVE)
 _NEXT_START_FIELDS = _marked(NEXT_START)
+_LATER = {
+    Mode.SHUTDOWN: "at the shutdown",
+    Mode.STARTUP: "at the next start",
+    **dict.fromkeys(BOOTING, "at the next boot"),
+    **dict.fromkeys(CALLED, "when it is called for"),
+}
+"""When components of these modes run, which do not simply run."""
+_RUNS_ON = BOOTING | ALARMED | {Mode.WAIT}
+"""The modes whose components are in the middle of something that is not to be done twice."""
 _NOT_KEYS = frozenset({"source", "template", "instance"})
 """Where a component was written is no reason to do anything."""
 
@@ -119,29 +129,45 @@ def _change(
     if old is None:
         if not new.enabled:
             return Change(tag=tag, action="none", because="it is new, and disabled")
-        if new.mode is Mode.SHUTDOWN:
-            return Change(tag=tag, action="none", because="it is new, and runs at the shutdown")
-        if new.mode is Mode.STARTUP:
-            return Change(tag=tag, action="none", because="it is new, and runs at the next start")
+        later = _LATER.get(new.mode)
+        if later is not None:
+            return Change(tag=tag, action="none", because=f"it is new, and runs {later}")
         return Change(tag=tag, action="start", because="it is new")
     fields = changed_fields(old, new)
     keys = tuple(dict.fromkeys(_KEY_NAMES.get(name, name.replace("_", "-")) for name in fields))
     if not fields:
         return Change(tag=tag, action="none", because="nothing of it changed")
+    if (now := _change_of_call(old, new)) is not None:
+        return Change(tag=tag, action=now[0], keys=keys, because=now[1])
     # What was started by hand while it was disabled is up already: then the rest decides.
     if "enabled" in fields and not (new.enabled and is_live(tag)):
         action: Literal["start", "stop"] = "start" if new.enabled else "stop"
         because = "it is no longer disabled" if new.enabled else "it is disabled now"
         return Change(tag=tag, action=action, keys=keys, because=because)
     other_child = needs_new_child(new, fields)
-    if is_put_off(tag) and (other_child or not _NEXT_START_FIELDS.isdisjoint(fields)):
+    next_start = not _NEXT_START_FIELDS.isdisjoint(fields)
+    if is_put_off(tag) and (other_child or next_start) and new.mode not in ALARMED:
         because = "it could not be started, or ended too often, and is tried again with these"
         return Change(tag=tag, action="start", keys=keys, because=because)
     if not other_child:
         return Change(tag=tag, action="live", keys=keys, because="these take effect at once")
     if not is_live(tag):
         return Change(tag=tag, action="live", keys=keys, because="it has no child to replace")
+    if new.mode in _RUNS_ON:
+        return Change(tag=tag, action="live", keys=keys, because="these are for its next run")
     return Change(tag=tag, action="restart", keys=keys, because="these need a new child")
+
+
+def _change_of_call(old: Component, new: Component) -> tuple[Literal["start", "stop"], str] | None:
+    """Return what to do where one that ran by itself runs when called for now, or the reverse."""
+    called = new.mode in CALLED
+    if called == (old.mode in CALLED):
+        if called and "enabled" in changed_fields(old, new):
+            return "stop", "it runs when it is called for" if new.enabled else "it is disabled now"
+        return None
+    if called:
+        return "stop", f"it runs {_LATER[new.mode]} now"
+    return ("start", "it runs by itself now") if new.enabled and new.mode not in _LATER else None
 
 
 def _with_dependents(change: Change, graph: Graph, is_live: Callable[[Tag], bool]) -> Change:

@@ -14,11 +14,9 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from supervisor.engine.graph import Graph
+from supervisor.engine.modes import APART, BOOTING, ONE_RUN, WAITED, belongs
 from supervisor.model.component import Component, Key, Mode, Tag
 from supervisor.model.state import Phase, Stage, State
-
-ONE_RUN = frozenset({Mode.ONCE, Mode.STARTUP, Mode.SHUTDOWN})
-"""The modes whose components run to an end and are then finished."""
 
 
 class Connection(Struct, frozen=True):
@@ -90,6 +88,18 @@ class World:
         """Where an init process is: `sysinit`, `boot`, `single` or `normal`; empty for others."""
         self.initdefault = ""
         """The runlevel that is entered first, as far as that is configured."""
+        self.booted = False
+        """Whether the boot of the machine is over, or under way."""
+        self.init = False
+        """Whether piesd is an init process."""
+        self.environ: dict[str, str] = {}
+        """What an init process gives to all that it starts, beside the runlevels."""
+        self.by_hand: set[Tag] = set()
+        """What people have started outside of its runlevels since these changed last."""
+        self.leaving: set[Tag] = set()
+        """What the latest change of the runlevel has to bring down."""
+        self.waited: tuple[Tag, ...] = ()
+        """The components whose end is waited for by what stands after them."""
         self._deadlines: list[tuple[float, Key]] = []
 
     def copy(self) -> World:
@@ -174,6 +184,8 @@ class World:
         state = self.states[key]
         if not state.wanted or state.renew or state.removed or self.unmet.get(key, 0):
             return True
+        if self.runlevel and self.outside(key):
+            return True
         link = self.links.get(key)
         if isinstance(link, Command) or self.specs[key].mode is Mode.SHUTDOWN:
             return not self.may_run_now(key)
@@ -182,6 +194,16 @@ class World:
         if link is None:
             return False
         return link.owner not in self.states or self.should_be_down(link.owner)
+
+    def outside(self, key: Key) -> bool:
+        """Return whether *key* does not belong to the present runlevel, if there is one."""
+        if self.runlevel in ("", "N") or key in self.links or key in self.by_hand:
+            return False
+        spec = self.specs[key]
+        if self.boot_state == "boot":
+            # The single user has left, and the machine boots before it goes further.
+            return spec.mode not in BOOTING and spec.mode not in APART
+        return not belongs(spec, self.runlevel)
 
     def may_run_now(self, key: Key) -> bool:
         """Return whether the stage lets *key* run.
@@ -256,6 +278,8 @@ class World:
         was_available = key not in self.links and self.available(key)
         del self.states[key], self.specs[key]
         self.unmet.pop(key, None)
+        self.by_hand.discard(key)
+        self.leaving.discard(key)
         self.dirty.discard(key)
         self.changed.add(key)
         link = self.links.pop(key, None)
@@ -300,11 +324,16 @@ class World:
         self._recount_unmet()
         self.startup = tuple(tag for tag in components if self.specs[tag].mode is Mode.STARTUP)
         self.unstarted = sum(self._unstarted(key, state) for key, state in self.states.items())
+        self.waited = tuple(tag for tag in components if self.specs[tag].mode in WAITED)
         self.dirty.update(self.states)
 
     def enter(self, stage: Stage) -> None:
         """Enter *stage*: everything has to be looked at again."""
         self.stage = stage
+        self.look_again()
+
+    def look_again(self) -> None:
+        """Look at everything again, as something that concerns all has changed."""
         self._recount_unmet()
         self.dirty.update(self.states)
         self.changed.update(self.states)

@@ -23,7 +23,7 @@ NEXT_START = Meta(extra={"change": "next start"})
 
 
 class Mode(StrEnum):
-    """How a component lives. Source: pies.md section 2.1."""
+    """How a component lives. Source: pies.md sections 2.1 and, from `SYSINIT` on, 6."""
 
     RESPAWN = "respawn"
     ONCE = "once"
@@ -32,6 +32,17 @@ class Mode(StrEnum):
     INETD = "inetd"
     ACCEPT = "accept"
     PASS_FD = "pass-fd"
+    SYSINIT = "sysinit"
+    BOOT = "boot"
+    BOOTWAIT = "bootwait"
+    WAIT = "wait"
+    CTRLALTDEL = "ctrlaltdel"
+    KBREQUEST = "kbrequest"
+    ONDEMAND = "ondemand"
+    POWERFAIL = "powerfail"
+    POWERWAIT = "powerwait"
+    POWERFAILNOW = "powerfailnow"
+    POWEROKWAIT = "powerokwait"
 
 
 class Where(Struct, frozen=True):

@@ -222,6 +222,8 @@ class Apply(Struct, frozen=True):
     shutdown_timeout: float
     by: str = ""
     at: float = 0.0
+    runlevel: str = ""
+    """The configured first runlevel; empty where runlevels are not used."""
 
 
 class Accepted(Struct, frozen=True):
@@ -251,6 +253,13 @@ class Alarm(Struct, frozen=True):
 
     kind: Literal["ctrlaltdel", "kbrequest", "powerfail", "powerfailnow", "powerok"]
     at: float = 0.0
+
+
+class SetVariable(Struct, frozen=True):
+    """Let what an init process starts from now on have a variable, or (None) not have it."""
+
+    name: str
+    value: str | None = None
 
 
 class RunCommand(Struct, frozen=True):
@@ -292,6 +301,9 @@ EngineEvent = (
     | Boot
     | Apply
     | Accepted
+    | SetRunlevel
+    | Alarm
+    | SetVariable
     | RunCommand
     | MailTried
     | Shutdown

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import UNSET, json
 
-from histories import examples, one_step, plans
+from histories import MACHINES, examples, one_step, plans
 from simulation import Simulation
 from supervisor.engine.describe import Describer, describe, rfc3339, signal_name
 from supervisor.model.component import Component, InetAddress, Mode, Respawn
@@ -22,7 +22,7 @@ WALL = 1_800_000_000.0
 def test_a_kept_row_is_the_row_that_would_be_made_anew(
     plan: list[Component], data: st.DataObject, length: int
 ) -> None:
-    sim = Simulation(plan).boot()
+    sim = Simulation(plan, **data.draw(MACHINES)).boot()
     describer = Describer(sim.engine.world)
     for _ in range(length):
         one_step(sim, data)

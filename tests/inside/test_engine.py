@@ -53,8 +53,8 @@ def never(_tag: str) -> bool:
     return False
 
 
-def running(*components: Component, **options: float) -> Simulation:
-    return Simulation(components, **options).boot().settle()
+def running(*components: Component, shutdown_timeout: float = 5.0) -> Simulation:
+    return Simulation(components, shutdown_timeout=shutdown_timeout).boot().settle()
 
 
 def test_prerequisites_start_first_and_otherwise_the_order_of_the_configuration() -> None:

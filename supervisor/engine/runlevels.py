@@ -1,0 +1,299 @@
+"""The life of the machine: its boot, its runlevels, and what happens to it.
+
+What is wanted stays what people and the configuration want; the runlevel decides, like a
+prerequisite, whether it may run. See docs/decisions/0007-runlevels.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from copy import copy
+
+from msgspec.structs import replace
+
+from supervisor.engine.core import Core
+from supervisor.engine.levelgates import awaited, is_leaving
+from supervisor.engine.modes import (
+    ALARMED,
+    ALARMS,
+    APART,
+    BOOTING,
+    CALLED,
+    LEVELS,
+    ON_DEMAND,
+    ONE_RUN,
+)
+from supervisor.engine.world import World
+from supervisor.model.component import Component, Mode, Tag
+from supervisor.model.effects import Record
+from supervisor.model.events import Alarm, Order, SetRunlevel, SetVariable, Stop
+from supervisor.model.state import Phase, Stage
+
+FALLBACK = "3"
+"""The runlevel of an init process for which none is configured: multiuser, by custom."""
+
+SINGLE = "S"
+"""The runlevel of a single user."""
+
+
+class Levels:
+    """Boots the machine, changes its runlevel, and starts what is called for.
+
+    Where no runlevel is configured, and piesd is no init process, it does nothing at all.
+    """
+
+    def __init__(
+        self, core: Core, *, init: bool, runlevel: str, environment: Mapping[str, str]
+    ) -> None:
+        """Begin with a machine that has not booted.
+
+        Args:
+            init: whether piesd is the init process of this machine or container.
+            runlevel: the first runlevel, where it is not the configured one.
+            environment: variables for all components of an init process.
+        """
+        self._core = core
+        self._first = runlevel
+        self._before: tuple[frozenset[Tag], frozenset[Tag]] = (frozenset(), frozenset())
+        """Who was waited for, and who was leaving, when that was looked at last."""
+        core.world.init = init
+        core.world.environ = dict(environment)
+
+    def copy(self, core: Core) -> Levels:
+        """Return one in the same state for *core*."""
+        double = copy(self)
+        double._core = core  # noqa: SLF001 - It is one of us.
+        return double
+
+    # --- the configuration
+
+    def configure(self, runlevel: str) -> None:
+        """Take *runlevel* as the configured one; that is not a reason to change it now."""
+        world = self._core.world
+        world.initdefault = runlevel
+        if world.init or world.stage not in (Stage.STARTUP, Stage.NORMAL):
+            return
+        if runlevel and not world.runlevel:
+            world.booted = True
+            self._enter(runlevel, "a reload")
+        elif not runlevel and world.runlevel:
+            world.runlevel, world.previous_runlevel, world.boot_state = "", "N", ""
+            world.by_hand.clear()
+            world.look_again()
+
+    def begin(self) -> None:
+        """Begin to boot, if that is what there is to do."""
+        world = self._core.world
+        if world.init or world.initdefault:
+            world.runlevel, world.boot_state = "N", "sysinit"
+
+    def by_itself(self, spec: Component) -> bool:
+        """Return whether *spec* runs without being asked for when piesd starts."""
+        if not spec.enabled or spec.mode is Mode.SHUTDOWN or spec.mode in CALLED:
+            return False
+        return spec.mode not in BOOTING or bool(self._core.world.boot_state)
+
+    # --- what happens
+
+    def asked(self, event: SetRunlevel) -> None:
+        """Go over to another runlevel, or start what is on demand."""
+        core, world = self._core, self._core.world
+        level = event.level.upper() if event.level in ("s", "S") else event.level
+        by = f", as {event.by} asks" if event.by else ""
+        if reason := self._refusal(level):
+            text = f"cannot go to runlevel {event.level!r}: {reason}"
+            core.note(None, "runlevel-refused", "warning", text)
+        elif level in ON_DEMAND:
+            self._demand(level, by)
+        elif world.boot_state in ("", "sysinit", "boot"):
+            self._first = level
+            core.note(None, "runlevel", "info", f"the first runlevel will be {level}{by}")
+        elif level == world.runlevel:
+            world.look_again()
+            core.note(None, "runlevel", "info", f"the runlevel is {level} already{by}")
+        else:
+            self._go(level, by)
+
+    def _refusal(self, level: str) -> str:
+        """Return why there is no going to *level*, if that is so."""
+        world = self._core.world
+        if len(level) != 1 or level not in LEVELS + ON_DEMAND:
+            return "there is no such runlevel: it is one of 0 to 9, S, a, b and c"
+        if world.stage in (Stage.STOPPING, Stage.LAST, Stage.ENDED):
+            return "piesd is shutting down"
+        if not (world.init or world.runlevel or world.initdefault):
+            return "no runlevel is configured; 'runlevel' in [daemon] would be one"
+        return ""
+
+    def _demand(self, level: str, by: str) -> None:
+        core, world = self._core, self._core.world
+        tags = [
+            tag
+            for tag in self._components()
+            if world.specs[tag].mode is Mode.ONDEMAND
+            and world.specs[tag].enabled
+            and level in (world.specs[tag].runlevels or "")
+        ]
+        what = f": {', '.join(tags)}" if tags else ": there is nothing of the kind"
+        core.note(None, "on-demand", "info", f"starting what is on demand {level}{what}{by}")
+        for tag in tags:
+            core.want(tag)
+
+    def alarm(self, event: Alarm) -> None:
+        """Run what is there for this case, even if it has run before."""
+        core, world = self._core, self._core.world
+        tags = [
+            tag
+            for tag in self._components()
+            if world.specs[tag].mode in ALARMS[event.kind] and not self._put_off(tag)
+        ]
+        going = world.stage in (Stage.STARTUP, Stage.NORMAL) and bool(world.runlevel)
+        what = f"running {', '.join(tags)}" if tags else "nothing is configured for it"
+        if not going:
+            what = "nothing is run for it now"
+        core.note(None, "alarm", "info", f"{event.kind}: {what}")
+        for tag in tags if going else ():
+            core.want(tag)
+
+    def _put_off(self, tag: Tag) -> bool:
+        """Return whether people, or the configuration, do not want *tag* to run."""
+        state, spec = self._core.world.states[tag], self._core.world.specs[tag]
+        if state.wanted:
+            return False
+        return state.wish is not None or not spec.enabled
+
+    def set_variable(self, event: SetVariable) -> None:
+        """Change the environment of what an init process starts from now on."""
+        environ = self._core.world.environ
+        if event.value is None:
+            environ.pop(event.name, None)
+        else:
+            environ[event.name] = event.value
+
+    def ordered(self, order: Order) -> None:
+        """Let what people start run outside of its runlevels, until these change.
+
+        With what they start goes what it needs.
+        """
+        world = self._core.world
+        if not world.runlevel or order.action not in ("start", "restart", "stop"):
+            return
+        tags = {key for key in order.keys if key in world.states and world.is_component(key)}
+        if order.action == "stop":
+            changed = world.by_hand & tags
+            world.by_hand -= changed
+        else:
+            tags.update(*(world.graph.all_prerequisites(tag) for tag in tags))
+            changed = {tag for tag in tags if tag in world.states and world.outside(tag)}
+            world.by_hand |= changed
+        if changed:
+            world.look_again()
+
+    # --- what follows
+
+    def advance(self) -> bool:
+        """Do what the state of the machine calls for; return whether something may start now."""
+        world = self._core.world
+        if world.stage is not Stage.NORMAL:
+            return False
+        moved = self._boot_on() if world.boot_state else False
+        waited = frozenset(tag for tag in world.waited if awaited(world, tag))
+        leaving = frozenset(tag for tag in world.leaving if is_leaving(world, tag))
+        world.leaving.intersection_update(leaving)
+        before, self._before = self._before, (waited, leaving)
+        if before[0] - waited or before[1] - leaving:
+            waiting = [key for key, state in world.states.items() if state.phase is Phase.WAITING]
+            world.dirty.update(waiting)
+            world.changed.update(waiting)
+            return bool(waiting) or moved
+        return moved
+
+    def _boot_on(self) -> bool:
+        """Go on with the boot if its present state is over."""
+        core, world = self._core, self._core.world
+        match world.boot_state:
+            case "sysinit" if not self._awaits(Mode.SYSINIT):
+                if world.init:
+                    core.effects.append(Record("boot"))
+                if self._target() == SINGLE:
+                    self._enter(SINGLE, "")
+                else:
+                    self._boot()
+                return True
+            case "boot" if not self._awaits(Mode.BOOTWAIT):
+                level, self._first = self._target(), ""
+                self._enter(level, "")
+                return True
+            case "single" if world.init and self._single_is_over():
+                self._first = ""
+                level = self._target()
+                if level != SINGLE:
+                    self._go(level, ", as the single user has left")
+                    return True
+        return False
+
+    def _target(self) -> str:
+        """Return the runlevel to be entered after the boot."""
+        return self._first or self._core.world.initdefault or FALLBACK
+
+    def _awaits(self, mode: Mode) -> bool:
+        world = self._core.world
+        return any(world.specs[tag].mode is mode and awaited(world, tag) for tag in world.waited)
+
+    def _single_is_over(self) -> bool:
+        """Return whether what ran for the single user has ended, and nothing else is left."""
+        world, done = self._core.world, False
+        for tag in self._components():
+            state, spec = world.states[tag], world.specs[tag]
+            if spec.mode in BOOTING:
+                continue
+            if state.live or (state.phase is Phase.WAITING and not world.outside(tag)):
+                return False
+            own = spec.runlevels is not None and SINGLE in spec.runlevels
+            done = done or (own and spec.mode in ONE_RUN and state.phase is Phase.FINISHED)
+        return done
+
+    def _go(self, level: str, by: str) -> None:
+        """Go to *level*, by way of the boot if that was left out for a single user."""
+        if level != SINGLE and not self._core.world.booted:
+            self._first = level
+            self._boot()
+        else:
+            self._enter(level, by)
+
+    def _boot(self) -> None:
+        world = self._core.world
+        world.boot_state, world.booted = "boot", True
+        self._leave()
+
+    def _enter(self, level: str, by: str) -> None:
+        core, world = self._core, self._core.world
+        world.previous_runlevel, world.runlevel = world.runlevel or "N", level
+        world.boot_state = "single" if level == SINGLE else "normal"
+        was = "" if world.previous_runlevel == "N" else f" from {world.previous_runlevel}"
+        core.note(None, "runlevel", "info", f"entering runlevel {level}{was}{by}")
+        if world.init:
+            core.effects.append(Record("runlevel", level, world.previous_runlevel))
+        self._leave()
+
+    def _leave(self) -> None:
+        """Let everybody see whether they still belong; what does not begins anew another time."""
+        core, world = self._core, self._core.world
+        world.by_hand.clear()
+        world.look_again()
+        for tag in self._components():
+            state, spec = world.states[tag], world.specs[tag]
+            if not state.wanted or spec.mode in BOOTING | APART | ALARMED:
+                continue
+            if world.outside(tag) and spec.mode is Mode.ONDEMAND:
+                core.tell(tag, Stop())
+                world.put(tag, replace(world.states[tag], wish=state.wish))
+            elif state.refused or (
+                world.outside(tag) and state.phase in (Phase.FINISHED, Phase.SLEEPING)
+            ):
+                core.want(tag)
+        world.leaving = {tag for tag in self._components() if is_leaving(world, tag)}
+
+    def _components(self) -> list[Tag]:
+        world: World = self._core.world
+        return [key for key in world.ordered() if world.is_component(key)]
