@@ -303,7 +303,13 @@ class Daemon:
                 nursery.start_soon(kept, name, job)
             now = self.system.wall()
             runner.post(
-                Apply(self.plan.components, self.plan.daemon.shutdown_timeout, "the start", now)
+                Apply(
+                    self.plan.components,
+                    self.plan.daemon.shutdown_timeout,
+                    "the start",
+                    now,
+                    self.plan.daemon.runlevel,
+                )
             )
             runner.post(Boot(now))
             await nursery.start(self._serve, control)

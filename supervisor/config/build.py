@@ -108,6 +108,7 @@ class _Builder:
             source=table.where,
             enabled=one.enabled(),
             precious=one.flag(keys.PRECIOUS),
+            runlevels=fields.given(keys.RUNLEVELS),
             essential=fields.need(keys.ESSENTIAL),
             required=fields.need(keys.REQUIRED) and mode is Mode.STARTUP,
             respawn=fields.given(keys.RESPAWN) or Respawn(),

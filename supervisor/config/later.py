@@ -15,12 +15,12 @@ def _words(text: str) -> frozenset[str]:
 MODES: Final = _words("job")
 COMPONENT: Final = _words(
     """
-    runlevels cgroup
+    cgroup
 
     commands schedule timezone interval jitter catch-up overlap time-limit webhook log-retention
     notify-on
     """
 )
-DAEMON: Final = _words("max-running-jobs runlevel")
+DAEMON: Final = _words("max-running-jobs")
 TABLES: Final = _words("notifier group")
-SYNTAXES: Final = _words("inittab meta1")
+SYNTAXES: Final = _words("meta1")

@@ -11,6 +11,7 @@ from supervisor.config.host import Host
 from supervisor.config.links import link
 from supervisor.config.machine import check_machine
 from supervisor.config.pies.options import PreprocessOptions, Run
+from supervisor.config.runlevels import Levels
 from supervisor.config.settings import build_settings
 from supervisor.config.sources import Sources, default_files, read_sources
 from supervisor.engine.plan import Plan
@@ -30,6 +31,7 @@ def load(
     host: Host | None = None,
     preprocessing: PreprocessOptions | None = None,
     run: Run | None = None,
+    init: bool = False,
 ) -> Plan:
     """Build the plan that *paths* describe. Reads files and asks the system: it may block.
 
@@ -44,6 +46,7 @@ def load(
         preprocessing: how files of pies' syntax are preprocessed; None as without options.
         run: runs the preprocessor (`supervisor.system.preprocess.run`). Without it, a file that
             needs one is a problem.
+        init: whether piesd is an init process, and runlevels mean something in any case.
 
     Raises:
         ConfigRejected: with every problem (and warning) of every file, sorted by place.
@@ -61,6 +64,7 @@ def load(
         instance=instance,
         sockets=sockets,
         host=host or Host(),
+        init=init,
     )
 
 
@@ -74,6 +78,7 @@ def make_plan(
     instance: str | None,
     sockets: Sequence[str],
     host: Host,
+    init: bool = False,
 ) -> Plan:
     """Build the plan of what was read: see `load`. Only *host* asks the system anything.
 
@@ -92,6 +97,8 @@ def make_plan(
     )
     drafts = build(tables, settings.base, host, problems)
     problems += check_together(drafts, settings)
+    levels = Levels(drafts, settings, init)
+    problems += levels.check()
     problems += check_machine(drafts, settings, host, environ=environ, euid=euid)
     if not drafts and sources.documents:
         nothing = Problem(sources.documents[0].file, 0, "", "defines no component", warning=True)
@@ -102,7 +109,7 @@ def make_plan(
     if any(not problem.warning for problem in told):
         raise ConfigRejected(told)
     return Plan(
-        components=links.components,
+        components=(*links.components, *levels.shell(host)),
         daemon=settings.daemon,
         control=settings.control,
         files=tuple(paths),

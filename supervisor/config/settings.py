@@ -167,6 +167,7 @@ def _daemon(
         user=fields.given(keys.DAEMON_USER),
         group=fields.given(keys.DAEMON_GROUP) or (),
         allgroups=fields.need(keys.DAEMON_ALLGROUPS),
+        runlevel=fields.given(keys.RUNLEVEL) or "",
     )
 
 

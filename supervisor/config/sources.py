@@ -70,7 +70,22 @@ def _inetd(
     return inetd.read(text, file, problems)
 
 
-READERS: Mapping[str, Reader] = {"toml": _toml, "pies": _pies, "inetd": _inetd}
+def _inittab(
+    text: str, file: str, problems: list[Problem], reading: Reading | None = None
+) -> Node | None:
+    from supervisor.config import inittab  # noqa: PLC0415
+
+    if reading is None:
+        return inittab.read(text, file, problems)
+    return inittab.read(text, file, problems, follow=reading.follow, stop=reading.stop)
+
+
+READERS: Mapping[str, Reader] = {
+    "toml": _toml,
+    "pies": _pies,
+    "inetd": _inetd,
+    "inittab": _inittab,
+}
 """The syntaxes that can be read."""
 
 
@@ -199,7 +214,8 @@ def preprocessed(
         collect(text, file, problems)
         return READERS["toml"](text, file, [])  # It may include others.
 
-    readers: Mapping[str, Reader] = {"toml": as_it_is, "pies": collect, "inetd": as_it_is}
+    readers: Mapping[str, Reader] = {"pies": collect}
+    readers = {**dict.fromkeys(READERS, as_it_is), **readers}
     reading = Reading(options=preprocessing or PreprocessOptions(), run=run)
     _Walk(problems, readers, reading).all(paths, environ, euid)
     return "".join(pieces)
@@ -223,7 +239,8 @@ class _Walk:
         usual = {source.file for source in _usual_files(environ, euid)}
         given = [each for each in paths if each.file not in usual or os.path.lexists(each.file)]
         for source in given or paths:
-            self.named(source.file, source.syntax)
+            if not self.reading.stopped:
+                self.named(source.file, source.syntax)
 
     def named(self, path: str, syntax: str, by: Node | None = None) -> None:
         """Read a file or directory that somebody (or the include *by*) named."""
@@ -303,6 +320,10 @@ class _Walk:
         for include in _includes(root):
             self._include(include, path)
         self.open.pop()
+        following, self.reading.following = self.reading.following, []
+        for name, written_in in following:
+            full = os.path.join(os.path.dirname(path), str(name.value))
+            self.named(full, written_in, name)
 
     def _include(self, include: Node, path: str) -> None:
         pattern = include.value

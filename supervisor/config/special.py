@@ -267,3 +267,35 @@ class Flags(Struct, frozen=True):
             elif flag is not None:
                 found.add(flag)
         return frozenset(found) if len(problems) == before else None
+
+
+class Runlevels(Struct, frozen=True):
+    """Runlevels, one character each; `one` takes a single one and nothing that is on demand."""
+
+    one: bool = False
+
+    @property
+    def words(self) -> str:
+        if self.one:
+            return "one of `0` to `9`, or `S`"
+        return "string of `0` to `9`, `S`, and for mode ondemand `a`, `b` and `c`"
+
+    def schema(self) -> Schema:
+        pattern = "^[0-9Ss]$" if self.one else "^[0-9SsA-Ca-c]+$"
+        return {"type": "string", "pattern": pattern}
+
+    def read(self, node: Node, problems: list[Problem]) -> str | None:
+        text = read_text(node, problems)
+        if text is None:
+            return None
+        levels = dict.fromkeys(each.upper() if each in "sS" else each.lower() for each in text)
+        known = "0123456789S" if self.one else "0123456789Sabc"
+        wrong = "".join(level for level in levels if level not in known)
+        if wrong:
+            what = f"{quoted(wrong)} is no runlevel: it must be {self.words.replace('`', '')}"
+            problems.append(node.problem(what))
+        elif self.one and len(levels) > 1:
+            problems.append(node.problem(f"must be one runlevel, not {quoted(text)}"))
+        else:
+            return "".join(levels)
+        return None

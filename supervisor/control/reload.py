@@ -228,6 +228,7 @@ class Configuration:
             plan.daemon.shutdown_timeout,
             caller.name,
             self._runner.system.wall(),
+            plan.daemon.runlevel,
         )
         self._runner.post(apply)
         self.plan, self._signatures = plan, signatures

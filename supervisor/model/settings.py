@@ -54,6 +54,8 @@ class DaemonSettings(Struct, frozen=True, kw_only=True):
     """Who piesd becomes once its sockets are open; None stays."""
     group: tuple[str, ...] = ()
     allgroups: bool = False
+    runlevel: str = ""
+    """The runlevel that is entered first; empty where there are no runlevels."""
 
 
 class Provider(Struct, frozen=True, kw_only=True):

@@ -34,6 +34,7 @@ VALUES: dict[str, dict[str, tuple[list[str], list[str], list[str]]]] = {
         "disable": (["true", "false"], ["1"], []),
         "precious": (["true"], ["'true'"], []),
         "shell": (["true"], ["0"], []),
+        "runlevels": (["'35'", "'s'", "'abc'"], ["5", "''", "'x'"], []),
         "nullinput": (["true"], ["[]"], []),
         "description": (["''", "'x'"], ["1"], ["'${instance}'"]),
         "labels": (["{}", "{ a = 'b', 'x.y' = '' }"], ["{ a = 1 }", "[]", "{ 'a=' = '' }"], []),
@@ -202,6 +203,7 @@ VALUES: dict[str, dict[str, tuple[list[str], list[str], list[str]]]] = {
         "allgroups": (["true"], ["1"], []),
         "limits": (["{ core = 0 }", "'C0'"], ["1"], []),
         "env": (["{ A = 'b' }", "[{ set = 'A=b' }]"], ["{ A = 1 }"], []),
+        "runlevel": (["'3'", "'S'"], ["3", "''", "'35'", "'a'"], []),
         "include": (["'x.toml'", "['*.toml']"], [], []),
     },
     "control": {

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from config_text import InventedHost
 from fuzzing import fuzz, no_hang
-from supervisor.config import inetd, toml
+from supervisor.config import inetd, inittab, toml
 from supervisor.config.convert import comments, procfile, supervisord, systemd_unit
 from supervisor.config.convert.pies_out import print_pies
 from supervisor.config.convert.toml_out import print_toml
@@ -41,6 +41,7 @@ def _supervisord(text: str, file: str, problems: list[Problem]) -> Node | None:
 READERS: dict[str, tuple[Reader, Callable[[str], object]]] = {
     "inetd": (inetd.read, comments.of_lines),
     "ini": (_supervisord, comments.of_ini),
+    "inittab": (inittab.read, comments.of_lines),
     "procfile": (procfile.read, comments.of_lines),
     "service": (systemd_unit.read, comments.of_ini),
     "toml": (toml.read, comments.of_lines),
@@ -57,6 +58,31 @@ WORDS = {
         *("environment=A=\"1\",B='2'", "user=root", "exitcodes=0,2", "autorestart=true", "files="),
         *("stdout_logfile=", "stdout_logfile_maxbytes=1MB", "priority=-1", "startretries=", " ;"),
         *("programs=a,b", "stopsignal=TERM", "startsecs=3", "redirect_stderr=true", "directory=x"),
+    ],
+    "inittab": [
+        *(
+            "id:",
+            "a~:",
+            ":23:",
+            ":S:",
+            ":a:",
+            "::",
+            "respawn:",
+            "wait:",
+            "initdefault:",
+            "sysinit:",
+        ),
+        *(
+            "ondemand:",
+            "off:",
+            "+/bin/x",
+            "@/bin/x",
+            "'a b'",
+            "${instance}",
+            "#pies pragma",
+            "stop",
+        ),
+        *("next pies /x", "debug 3", "\nx:2:once:/bin/x\n"),
     ],
     "procfile": ["web:", "release:", "a b:", "$PORT", "${PORT:-1}", "bin/x", "&&", "A=1"],
     "service": [

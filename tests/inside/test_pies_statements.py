@@ -229,6 +229,7 @@ def test_the_instance_in_a_message_is_left_for_the_mail() -> None:
         ("umask 022;", {"daemon": {"umask": "022"}}),
         ("limits N64 C0;", {"daemon": {"limits": "N64 C0"}}),
         ("shutdown-timeout 9;", {"daemon": {"shutdown-timeout": 9}}),
+        ("initdefault 3;", {"daemon": {"runlevel": "3"}}),
         ("state-directory /var/x;", {"daemon": {"state-directory": "/var/x"}}),
         ("pidfile /run/x;", {"daemon": {"pidfile": "/run/x"}}),
         ("user me;", {"daemon": {"user": "me"}}),
@@ -320,7 +321,7 @@ def test_a_statement_without_effect_gives_a_warning_at_its_line(statement: str) 
     [
         ("componnt a { command b; }", "did you mean 'component'?"),
         ("mode respawn;", "it belongs in a block 'component TAG"),
-        ("initdefault 3;", "not supported yet"),
+        ("initdefault (3, 4);", "takes one value"),
         ("defacl { allow; }", "defacl NAME"),
         ("identity-provider { type system; }", "needs a name"),
         ("identity-provider a { typ system; }", "did you mean 'type'?"),

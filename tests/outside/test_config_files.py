@@ -78,7 +78,6 @@ def test_a_file_named_twice_is_read_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("inittab", "the inittab syntax is not supported yet"),
         ("noname", "has a name that stands for no syntax; end it in .toml, or use --syntax"),
     ],
 )

@@ -30,6 +30,7 @@ SYNTAXES: Final = tuple(sorted({*READERS, *FOREIGN}))
 _COMMENTS: Mapping[str, Callable[[str], list[Comment]]] = {
     "pies": comments.of_pies,
     "inetd": comments.of_lines,
+    "inittab": comments.of_lines,
     "procfile": comments.of_lines,
     "supervisord": comments.of_ini,
     "systemd": comments.of_ini,

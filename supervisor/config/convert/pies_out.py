@@ -121,7 +121,9 @@ class _Printer:
     def daemon(self, node: Node) -> None:
         table = node.table
         for name, member in table.items():
-            if name in _DAEMON:
+            if name == "runlevel":
+                self.statement("initdefault", value(str(member.value)))
+            elif name in _DAEMON:
                 self.statement(name, value(str(member.value)))
             elif name == "group":
                 self.statement(name, listed(str(item.value) for item in as_items(member)))

@@ -23,7 +23,7 @@ from supervisor.config.kinds import (
 )
 from supervisor.config.limits import LimitsValue
 from supervisor.config.outputs import OutputTarget
-from supervisor.config.special import Cpus, Flags, SignalNumber, Tags
+from supervisor.config.special import Cpus, Flags, Runlevels, SignalNumber, Tags
 from supervisor.model.component import Mode
 
 MOST_INSTANCES = 10_000
@@ -151,6 +151,15 @@ INSTANCES = Key(
     meaning=(
         "that many components `TAG:1`, `TAG:2` …; `${instance}` in the strings of the table is "
         "the number. Without the key there is one, `TAG`"
+    ),
+)
+RUNLEVELS = Key(
+    name="runlevels",
+    kind=Runlevels(),
+    shown="all",
+    meaning=(
+        "the runlevels in which it runs, where there are any: piesd is an init process, or "
+        "`[daemon]` has a `runlevel`"
     ),
 )
 USER = Key(
@@ -363,6 +372,7 @@ COMPONENT_KEYS = KeySet(
         ENABLED,
         DISABLE,
         PRECIOUS,
+        RUNLEVELS,
         NULLINPUT,
         USER,
         GROUP,

@@ -17,6 +17,7 @@ from supervisor.config.kinds import (
 from supervisor.config.limits import LimitsValue
 from supervisor.config.mailing import Sender, Server
 from supervisor.config.outputs import Facility
+from supervisor.config.special import Runlevels
 
 INSTANCE = Key(
     name="instance",
@@ -115,6 +116,12 @@ DAEMON_ENV = Key(
         "they all start from"
     ),
 )
+RUNLEVEL = Key(
+    name="runlevel",
+    kind=Runlevels(one=True),
+    shown="none; of an init process `3`",
+    meaning="the runlevel that is entered first; without it, there are none",
+)
 INCLUDE = Key(
     name="include",
     kind=TextList(words="path or pattern, or a list"),
@@ -138,6 +145,7 @@ DAEMON_KEYS = KeySet(
         DAEMON_UMASK,
         DAEMON_LIMITS,
         DAEMON_ENV,
+        RUNLEVEL,
         INCLUDE,
     ),
     later=later.DAEMON,

@@ -16,7 +16,7 @@ from supervisor.config.tables import Node, as_items
 GROWING: Final = frozenset({"prerequisites", "dependents", "flags", "group", "env", "on-exit"})
 """The keys whose values are lists that grow; of all others the later value counts."""
 
-SYNTAXES: Final = frozenset({"pies", "inetd"})
+SYNTAXES: Final = frozenset({"pies", "inetd", "inittab"})
 """The syntaxes in which the same tag may be declared again, also in another file."""
 
 

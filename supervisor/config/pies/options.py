@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from msgspec import Struct
 
 from supervisor.config.files import Identity
+from supervisor.config.tables import Node
 
 DEFAULT_COMMAND = "m4 -s -P"
 DEFAULT_INCLUDE = (
@@ -59,3 +60,15 @@ class Reading(Struct, kw_only=True):
     """The files that were included, for `#include_once`."""
     broken: set[str] = set()
     """Tags that may be defined in what could not be read: who names them is not at fault."""
+    following: list[tuple[Node, str]] = []
+    """Files that are to be read next, by their names, and their syntaxes."""
+    stopped: bool = False
+    """Whether no file is to be read any more but those."""
+
+    def follow(self, name: Node, syntax: str) -> None:
+        """Have the file *name* be read next."""
+        self.following.append((name, syntax))
+
+    def stop(self) -> None:
+        """Read no further file."""
+        self.stopped = True

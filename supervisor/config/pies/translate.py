@@ -25,6 +25,7 @@ _SIMPLE: Final[Mapping[str, tuple[str, str, shapes.Shape]]] = {
     "user": ("daemon", "user", shapes.text),
     "group": ("daemon", "group", shapes.texts),
     "allgroups": ("daemon", "allgroups", shapes.boolean),
+    "initdefault": ("daemon", "runlevel", shapes.text),
     "mailer-program": ("mail", "program", shapes.text),
     "mailer-command-line": ("mail", "command-line", shapes.text),
 }
@@ -128,8 +129,6 @@ class _Translator:
         keyword = statement.keyword
         if keyword in words.WITHOUT_EFFECT:
             self.problems.append(shapes.warning(statement, _NO_EFFECT))
-        elif keyword in words.LATER:
-            self.problems.append(shapes.problem(statement, "is not supported yet"))
         else:
             where = ": it belongs in a block 'component TAG { … }'"
             hint = where if keyword in words.COMPONENT else ""

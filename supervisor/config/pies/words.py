@@ -31,17 +31,15 @@ WITHOUT_EFFECT: Final = _words(
 )
 """Global statements that are read and not obeyed, with a warning."""
 
-LATER: Final = _words("initdefault")
 GLOBAL: Final = (
     _words(
         """
         component env syslog umask limits return-code shutdown-timeout control defacl
         identity-provider state-directory pidfile user group allgroups mailer-program
-        mailer-command-line include-inetd
+        mailer-command-line include-inetd initdefault
         """
     )
     | WITHOUT_EFFECT
-    | LATER
 )
 
 BLOCKS: Final = _words("component control syslog return-code defacl identity-provider")
