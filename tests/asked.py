@@ -101,9 +101,11 @@ async def desk(
     prepare: Callable[[House], None] = lambda _: None,
     *,
     files: Sequence[SourceFile] = (),
+    init: bool = False,
+    runlevel: str = "",
 ) -> AsyncIterator[Desk]:
     """Run *components*, and a control that answers for them."""
-    async with house(components, prepare) as home:
+    async with house(components, prepare, init=init, runlevel=runlevel) as home:
         plan = plan_of(*components, files=files)
         disk, hooked = Disk(plan), list[str]()
         hooks = Hooks(

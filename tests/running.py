@@ -70,7 +70,9 @@ class House:
     lands in `letters`.
     """
 
-    def __init__(self, nursery: trio.Nursery, shutdown_timeout: float) -> None:
+    def __init__(
+        self, nursery: trio.Nursery, shutdown_timeout: float, *, init: bool = False
+    ) -> None:
         self.system = FakeSystem()
         self.logs: dict[str, Memory] = {}
         self.own = Memory()
@@ -87,7 +89,7 @@ class House:
         facts = Facts(instance="tested", version="1.2.3", host="here")
         self.outbox = Outbox(self.system, MailSettings(), facts, None, deliver=self._deliver)
         self.runner = Runner(
-            Engine(shutdown_timeout=shutdown_timeout),
+            Engine(shutdown_timeout=shutdown_timeout, init=init),
             self.system,
             self.outputs,
             outbox=self.outbox,
@@ -149,10 +151,12 @@ async def house(
     prepare: Callable[[House], None] = lambda _: None,
     *,
     shutdown_timeout: float = 5.0,
+    init: bool = False,
+    runlevel: str = "",
 ) -> AsyncIterator[House]:
     """Run *components*; *prepare* may write the scripts of their programs first."""
     async with trio.open_nursery() as nursery:
-        home = House(nursery, shutdown_timeout)
+        home = House(nursery, shutdown_timeout, init=init)
         prepare(home)
         for task in (
             home.system.serve,
@@ -162,7 +166,7 @@ async def house(
             home.reap,
         ):
             nursery.start_soon(task)
-        home.runner.post(Apply(tuple(components), shutdown_timeout))
+        home.runner.post(Apply(tuple(components), shutdown_timeout, runlevel=runlevel))
         home.runner.post(Boot(home.system.wall()))
         await home.rest()
         yield home

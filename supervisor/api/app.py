@@ -13,6 +13,7 @@ from supervisor.api import asking
 from supervisor.api.answers import JSON
 from supervisor.api.errors import Internal, error_body, of_http_status, status_of
 from supervisor.api.limits import LimitedApp, Limits
+from supervisor.api.machine import machine
 from supervisor.api.peer import check_host, check_origin, peer_of
 from supervisor.api.pies import pies
 from supervisor.api.v1 import v1
@@ -49,6 +50,7 @@ def create_app(control: Control, limits: Limits | None = None) -> QuartTrio:
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
     app.register_blueprint(pies)
+    app.register_blueprint(machine)
     app.register_blueprint(v1)
     app.before_request(_check)
     app.after_request(_complete)

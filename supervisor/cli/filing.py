@@ -32,7 +32,7 @@ def list_(settings: Settings) -> int:
 @click.argument("file", type=click.Path())
 @pass_settings
 def add(settings: Settings, syntax: str, file: str) -> int:
-    """Add FILE, written in SYNTAX (toml, pies, inetd); the next reload reads it."""
+    """Add FILE, written in SYNTAX (toml, pies, inetd, inittab); the next reload reads it."""
     # piesd may run in another directory than the one that a relative path is meant in.
     settings.client().add_file(os.path.abspath(file), syntax)
     return _done(settings.screen(), f"{file} is read at the next reload (config reload)")

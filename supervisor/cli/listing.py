@@ -25,10 +25,11 @@ _STYLES = {
 _USAGE = (Column("CPU%", right=True), Column("MEMORY", right=True))
 
 
-def columns(*, usage: bool) -> list[Column]:
-    """Return the columns of a listing."""
+def columns(*, usage: bool, levels: bool = False) -> list[Column]:
+    """Return the columns of a listing; *levels* is whether anything in it has runlevels."""
     return [
         Column("TAG"),
+        *((Column("LEVELS"),) if levels else ()),
         Column("STATUS"),
         Column("PID/URL"),
         Column("UPTIME", right=True),
@@ -39,13 +40,19 @@ def columns(*, usage: bool) -> list[Column]:
     ]
 
 
-def row(description: Description, *, usage: bool) -> Row:
+def has_levels(descriptions: Sequence[Description]) -> bool:
+    """Return whether any of these is for some runlevels only."""
+    return any(each.get("runlevels") is not None for each in descriptions)
+
+
+def row(description: Description, *, usage: bool, levels: bool = False) -> Row:
     """Return one component as a row that fits `columns`."""
     status = word(description.get("status"))
     where = description.get("PID", description.get("URL"))
     restarts = description.get("restarts") or 0
     return [
         Cell(word(description.get("tag")), "bold"),
+        *((Cell(word(description.get("runlevels"))),) if levels else ()),
         Cell(status, status_style(status)),
         Cell(word(where)),
         Cell(duration(description.get("uptime"))),

@@ -23,6 +23,7 @@ from supervisor.cli.passwd import passwd
 from supervisor.cli.questions import QUESTIONS
 from supervisor.cli.settings import Family, Settings, common_options
 from supervisor.cli.streams import STREAMS
+from supervisor.cli.telinit import telinit
 from supervisor.cli.terminal import Screen, clean
 from supervisor.cli.top import top
 
@@ -54,6 +55,7 @@ def _command() -> click.Group:
         *STREAMS,
         config,
         *INSTANCE,
+        telinit,
         top,
         passwd,
         completion,

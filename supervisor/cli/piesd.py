@@ -186,7 +186,8 @@ def _add_files(parser: argparse.ArgumentParser) -> None:
         "--syntax",
         metavar="NAME",
         default="",
-        help="how the following -c are written, whatever their names say: toml, pies, inetd, inittab",
+        help="how the following -c are written, whatever their names say: "
+        "toml, pies, inetd, inittab",
     )
     group.add_argument(
         "-i", "--inetd", action="store_true", help="without -c, read /etc/inetd.conf"

@@ -15,6 +15,17 @@ _MODES = {
     "pass-fd": "P",
     "startup": "S",
     "shutdown": "H",
+    "sysinit": "i",
+    "boot": "B",
+    "bootwait": "w",
+    "wait": "W",
+    "ondemand": "D",
+    "ctrlaltdel": "3",
+    "kbrequest": "k",
+    "powerfail": "F",
+    "powerwait": "f",
+    "powerfailnow": "n",
+    "powerokwait": "o",
 }
 _STATUSES = {
     "finished": "f",

@@ -98,8 +98,9 @@ def _show(
     elif fields:
         show(screen, [Column(name) for name in fields], listing.chosen(matched, fields))
     else:
-        rows = [listing.row(each, usage=usage) for each in matched]
-        show(screen, listing.columns(usage=usage), rows)
+        levels = listing.has_levels(matched)
+        rows = [listing.row(each, usage=usage, levels=levels) for each in matched]
+        show(screen, listing.columns(usage=usage, levels=levels), rows)
 
 
 @click.command(cls=Verb)

@@ -202,6 +202,32 @@ class Client:
         """Make the daemon execute itself anew."""
         return _object(self._ask("PUT", "/instance/PID"))
 
+    # --- the machine, as pies has it
+
+    def runlevel(self) -> dict[str, Json]:
+        """Return the runlevel, the one before, the state of the boot, and the configured one."""
+        return _object(self._ask("GET", "/runlevel"))
+
+    def set_runlevel(self, level: str) -> dict[str, Json]:
+        """Go over to *level*; answered when that has begun."""
+        what = quote(_compact({"runlevel": level}), safe="")
+        return _object(self._ask("PUT", f"/runlevel/{what}"))
+
+    def environ(self) -> list[str]:
+        """Return the environment of what an init process starts, as `NAME=VALUE`."""
+        found = self._ask("GET", "/environ/")
+        if not isinstance(found, list):
+            raise _strange()
+        return [str(each) for each in found]
+
+    def set_variable(self, assignment: str) -> dict[str, Json]:
+        """Set a variable of it, by `NAME=VALUE`."""
+        return _object(self._ask("PUT", f"/environ/{_word(assignment)}"))
+
+    def unset_variable(self, name: str) -> dict[str, Json]:
+        """Remove a variable of it."""
+        return _object(self._ask("DELETE", f"/environ/{_word(name)}"))
+
     # --- /v1
 
     def components(self, **parameters: str) -> dict[str, Json]:

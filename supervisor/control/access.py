@@ -40,6 +40,12 @@ _WITHOUT_NAMES = {
     "prerequisite": ("prerequisites are not up", "something that it needs is not up"),
     "startup": ("startup components come first", "startup components come first"),
     "dependents": ("its dependents stop first", "its dependents stop first"),
+    "boot": ("what boots the machine comes first", "what boots the machine comes first"),
+    "wait": ("what stands before it comes first", "what stands before it comes first"),
+    "runlevel-change": (
+        "what leaves the runlevel stops first",
+        "what leaves the runlevel stops first",
+    ),
     "max-instances": ("too many instances are live", "too many instances are live"),
 }
 """What to say of a block instead: before the names that are left, and where none is left."""

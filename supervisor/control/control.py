@@ -14,6 +14,7 @@ from supervisor.control.access import Access, View
 from supervisor.control.feed import Cursor, Feed
 from supervisor.control.identity import Caller, Identities
 from supervisor.control.logs import LogReader, Logs, Seen
+from supervisor.control.machine import Machine, Runlevel
 from supervisor.control.orders import Orders, Outcome, Request
 from supervisor.control.reload import Configuration, Load, Reloaded
 from supervisor.control.selection import Match, Rows, keys_of_tag
@@ -79,6 +80,7 @@ class Control:
         self._orders = Orders(runner, self._rows, Settling(runner), self.access)
         self._logs = Logs(runner)
         self._meter = Meter(runner)
+        self._machine = Machine(runner)
 
     def close(self) -> None:
         """The end: those who follow events or output get what is left, and no more."""
@@ -271,6 +273,38 @@ class Control:
         return await self.configuration.reload(
             caller, view, max_restarts=max_restarts, dry_run=dry_run
         )
+
+    # --- the machine
+
+    def runlevel(self, caller: Caller) -> Runlevel:
+        """Return what the runlevel is (see `Machine.runlevel`)."""
+        self._looking(caller, "read the runlevel")
+        return self._machine.runlevel()
+
+    async def go_to_runlevel(self, level: str, caller: Caller) -> None:
+        """Go over to *level* (see `Machine.go_to`)."""
+        self._administering(caller, "change the runlevel")
+        await self._machine.go_to(level, caller)
+
+    def environ(self, caller: Caller) -> dict[str, str]:
+        """Return the environment of what an init process starts. It may hold anything."""
+        self._administering(caller, "read the environment")
+        return self._machine.environ()
+
+    def variable(self, name: str, caller: Caller) -> str:
+        """Return one variable of that environment."""
+        self._administering(caller, "read the environment")
+        return self._machine.variable(name)
+
+    async def set_variable(self, name: str, value: str, caller: Caller) -> None:
+        """Set a variable of that environment."""
+        self._administering(caller, "change the environment")
+        await self._machine.set_variable(name, value)
+
+    async def unset_variable(self, name: str, caller: Caller) -> None:
+        """Remove a variable of that environment."""
+        self._administering(caller, "change the environment")
+        await self._machine.unset_variable(name)
 
     # --- the instance
 

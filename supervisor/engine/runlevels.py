@@ -134,7 +134,7 @@ class Levels:
             and world.specs[tag].enabled
             and level in (world.specs[tag].runlevels or "")
         ]
-        what = f": {', '.join(tags)}" if tags else ": there is nothing of the kind"
+        what = f": {', '.join(map(repr, tags))}" if tags else ": there is nothing of the kind"
         core.note(None, "on-demand", "info", f"starting what is on demand {level}{what}{by}")
         for tag in tags:
             core.want(tag)
@@ -148,7 +148,7 @@ class Levels:
             if world.specs[tag].mode in ALARMS[event.kind] and not self._put_off(tag)
         ]
         going = world.stage in (Stage.STARTUP, Stage.NORMAL) and bool(world.runlevel)
-        what = f"running {', '.join(tags)}" if tags else "nothing is configured for it"
+        what = f"running {', '.join(map(repr, tags))}" if tags else "nothing is configured for it"
         if not going:
             what = "nothing is run for it now"
         core.note(None, "alarm", "info", f"{event.kind}: {what}")

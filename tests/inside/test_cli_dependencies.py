@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 
+import pytest
+
 from supervisor.cli.dependencies import (
     graph_of,
     matrix,
@@ -11,7 +13,7 @@ from supervisor.cli.dependencies import (
     trace_dependents,
     trace_prerequisites,
 )
-from supervisor.cli.pieslist import lines
+from supervisor.cli.pieslist import flags, lines
 from supervisor.model.component import Component, Mode
 
 WEB = (
@@ -89,3 +91,22 @@ def test_the_table_of_pies_has_its_flags_and_columns() -> None:
         "gone   cT N/A x",
         "pmult  E  9 save core",
     ]
+
+
+@pytest.mark.parametrize(
+    ("mode", "letter"),
+    [
+        *(("ctrlaltdel", "3"), ("accept", "A"), ("boot", "B"), ("respawn", "C"), ("once", "c")),
+        *(("ondemand", "D"), ("powerfail", "F"), ("powerwait", "f"), ("inetd", "I")),
+        *(("sysinit", "i"), ("kbrequest", "k"), ("powerfailnow", "n"), ("powerokwait", "o")),
+        *(("pass-fd", "P"), ("wait", "W"), ("bootwait", "w")),
+    ],
+)
+def test_each_mode_has_the_letter_that_it_has_in_pies(mode: str, letter: str) -> None:
+    assert flags({"mode": mode, "status": "running"}) == f"{letter}R"
+
+
+def test_no_mode_is_without_a_letter_and_no_letter_is_for_two() -> None:
+    letters = [flags({"mode": mode.value, "status": "running"})[0] for mode in Mode]
+    assert "?" not in letters
+    assert len(set(letters)) == len(Mode)

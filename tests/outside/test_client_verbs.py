@@ -158,9 +158,15 @@ def canned(tmp_path: Path) -> Iterator[CannedPiesd]:
         canned.on("PUT /instance/PID")
         canned.on("GET /v1/components/web/log", b"one\ntwo\n")
         canned.on("GET /v1/events", sse(EVENT))
+        canned.on("GET /runlevel", RUNLEVEL)
+        canned.on('PUT /runlevel/{"runlevel":"3"}')
+        canned.on("GET /environ/", ["PATH=/bin", "RUNLEVEL=2"])
+        canned.on("PUT /environ/A=b", {"status": "OK", "value": "b"})
+        canned.on("DELETE /environ/A")
         yield canned
 
 
+RUNLEVEL = {"runlevel": "2", "prevlevel": "N", "bootstate": "normal", "initdefault": ""}
 EVENT = {
     "id": 41,
     "at": "2026-01-02T03:04:05.678Z",
@@ -612,6 +618,33 @@ def test_a_check_without_files_reads_those_that_piesd_would_read(
     assert str(tmp_path / "none") in capsys.readouterr().out
 
 
+# --- the machine
+
+
+def test_telinit_shows_and_changes_the_runlevel(piesctl: Piesctl) -> None:
+    shown = "runlevel:    2\nprevlevel:   N\nbootstate:   normal\ninitdefault:\n"
+    assert piesctl("telinit", "runlevel").out == shown
+    assert piesctl("telinit", "runlevel", "3").out == "asked for runlevel 3\n"
+    assert piesctl.canned.orders[-1].target == "/runlevel/%7B%22runlevel%22%3A%223%22%7D"
+
+
+def test_telinit_shows_and_changes_the_environment_of_init(piesctl: Piesctl) -> None:
+    assert piesctl("telinit", "environ", "list").out == "PATH=/bin\nRUNLEVEL=2\n"
+    assert piesctl("telinit", "environ", "set", "A=b").out == "A is set\n"
+    assert piesctl("telinit", "environ", "unset", "A").out == "A is not set any more\n"
+    assert piesctl("telinit", "environ", "set", "A").code == Code.USAGE
+    methods = [(asked.method, asked.target) for asked in piesctl.canned.orders]
+    assert methods == [("PUT", "/environ/A%3Db"), ("DELETE", "/environ/A")]
+
+
+def test_a_list_shows_runlevels_where_there_are_some(piesctl: Piesctl) -> None:
+    piesctl.canned.on("GET /programs", [WEB | {"runlevels": "35"}, DB])
+    head, web, db = piesctl("list").out.splitlines()
+    assert head.split()[:3] == ["TAG", "LEVELS", "STATUS"]
+    assert web.split()[:3] == ["web", "35", "running"]
+    assert db.split()[:3] == ["db", "-", "sleeping"]
+
+
 # --- the daemon itself
 
 
@@ -645,6 +678,11 @@ EVERY_VERB = [
     "config files",
     "shutdown",
     "reboot",
+    "telinit runlevel",
+    "telinit runlevel 3",
+    "telinit environ list",
+    "telinit environ set A=b",
+    "telinit environ unset A",
     "top",
     "completion bash",
 ]
@@ -652,7 +690,7 @@ EVERY_VERB = [
 
 def _definition(line: str) -> str:
     words = line.split()
-    return " ".join(words[:2]) if words[0] == "config" else words[0]
+    return " ".join(words[:2]) if words[0] in ("config", "telinit") else words[0]
 
 
 @pytest.mark.parametrize("line", EVERY_VERB)
@@ -672,9 +710,11 @@ def test_a_rehearsed_order_answers_in_json_that_its_schema_describes(piesctl: Pi
 
 
 def test_every_verb_is_covered_here_and_has_a_schema() -> None:
-    verbs = {name for name in COMMAND.commands if name != "config"}
-    config = COMMAND.commands["config"]
-    verbs |= {f"config {name}" for name in config.commands}  # type: ignore[attr-defined]
+    groups = ("config", "telinit")
+    verbs = {name for name in COMMAND.commands if name not in groups}
+    for group in groups:
+        inner = COMMAND.commands[group].commands  # type: ignore[attr-defined]
+        verbs |= {f"{group} {name}" for name in inner}
     assert verbs <= set(SCHEMA["$defs"])
     assert verbs - {_definition(line) for line in EVERY_VERB} <= {
         # These speak to no daemon, and the group has a test of its own.
