@@ -49,7 +49,7 @@ from supervisor.system.privileges import CannotBecome, become
 from supervisor.system.process_setup import ProcessSetup, prepare_process, restore_nofile
 from supervisor.system.sockets import check_directory, is_for_one, make_directory
 from supervisor.system.users import NoIdentity, find_user
-from supervisor.tasks import do_other, named_files, read_plan, refuse
+from supervisor.tasks import do_other, is_first, named_files, read_plan, refuse
 
 log = logging.getLogger("supervisor")
 
@@ -334,7 +334,21 @@ class Daemon:
         """Return an engine; what it gives to the commands of exit actions is pies' promise."""
         facts = {"PIES_VERSION": __version__, "PIES_MASTER_PID": str(os.getpid())}
         timeout = self.plan.daemon.shutdown_timeout
-        return Engine(shutdown_timeout=timeout, command_environment=facts)
+        if not is_first(self.options):
+            return Engine(shutdown_timeout=timeout, command_environment=facts)
+        environment = {
+            "CONSOLE": os.environ.get("CONSOLE", "/dev/console"),
+            "INIT_VERSION": f"piesd {__version__}",
+            # The kernel gives an init process none; an image of a container knows its own.
+            "PATH": os.environ.get("PATH", "/bin:/usr/bin:/sbin:/usr/sbin"),
+        }
+        return Engine(
+            shutdown_timeout=timeout,
+            command_environment=facts,
+            init=True,
+            runlevel=self.options.runlevel,
+            environment=environment,
+        )
 
     def _outbox(self) -> Outbox:
         settings = self.plan.daemon

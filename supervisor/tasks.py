@@ -23,6 +23,8 @@ EX_CONFIG = 78
 """The exit code for a configuration with problems. Source: sysexits(3)."""
 
 INETD_CONF = "/etc/inetd.conf"
+INIT_FILES = (SourceFile("/etc/inittab", "inittab"), SourceFile("/etc/pies.init", "pies"))
+"""What an init process reads if nothing else is named."""
 
 
 def named_files(options: Options) -> tuple[SourceFile, ...]:
@@ -31,7 +33,17 @@ def named_files(options: Options) -> tuple[SourceFile, ...]:
         return options.files
     if options.inetd:
         return (SourceFile(INETD_CONF, "inetd"),)
+    if is_first(options):
+        # Source: pies.md section 6; either or both may be missing.
+        found = tuple(each for each in INIT_FILES if os.path.lexists(each.file))
+        if found:
+            return found
     return default_files(os.environ, os.geteuid(), options.instance)
+
+
+def is_first(options: Options) -> bool:
+    """Tell whether this is the first process of a system or container, or behaves like one."""
+    return options.init or os.getpid() == 1
 
 
 def read_plan(options: Options, files: Sequence[SourceFile], euid: int | None = None) -> Plan:
@@ -51,6 +63,7 @@ def read_plan(options: Options, files: Sequence[SourceFile], euid: int | None = 
         sockets=options.sockets,
         preprocessing=options.preprocessing,
         run=preprocess.run,
+        init=is_first(options),
     )
 
 

@@ -76,6 +76,10 @@ class Options(Struct, frozen=True, kw_only=True):
     """Without any file: `/etc/inetd.conf`."""
     force: bool = False
     debug: int = 0
+    init: bool = False
+    """It is to be the first process, whatever its PID."""
+    runlevel: str = ""
+    """What the kernel's command line says about the first runlevel."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -123,6 +127,10 @@ def parse(argv: Sequence[str], environ: Mapping[str, str] | None = None) -> Opti
     given = parser.parse_intermixed_args(list(argv))
     if given.files and given.syntax != given.files[-1].syntax:
         parser.error("--syntax stands before the -c that it is for")
+    level = ""
+    if given.task == "run" and (given.init or os.getpid() == 1):
+        # The kernel passes on every word that it does not know; most are for nobody here.
+        level, given.tags = _level(given.tags), []
     if given.tags and given.task not in ("restart", "trace-prereq", "trace-depend"):
         parser.error(f"unrecognized arguments: {' '.join(given.tags)}")
     if given.task == "restart" and not given.tags:
@@ -152,7 +160,19 @@ def parse(argv: Sequence[str], environ: Mapping[str, str] | None = None) -> Opti
         inetd=given.inetd,
         force=given.force,
         debug=given.debug,
+        init=given.init,
+        runlevel=level,
     )
+
+
+def _level(words: Sequence[str]) -> str:
+    """Return the runlevel that words on the command line of the kernel ask for; the last counts.
+
+    Source: init(8) of sysvinit.
+    """
+    levels = {**{str(digit): str(digit) for digit in range(10)}, "s": "S"}
+    levels |= {"single": "S", "emergency": "S"}
+    return next((levels[each.lower()] for each in reversed(words) if each.lower() in levels), "")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -239,6 +259,9 @@ def _add_running(parser: argparse.ArgumentParser) -> None:
     where.add_argument("--daemon", action="store_true", help="detach and work in the background")
     where.add_argument(
         "--foreground", action="store_true", help="stay in the foreground, which is the default"
+    )
+    where.add_argument(
+        "--init", action="store_true", help="be an init process, as piesd is with PID 1"
     )
     log = group.add_mutually_exclusive_group()
     log.add_argument("--stderr", action="store_true", help="write our own log to standard error")

@@ -17,6 +17,9 @@ _PREPROCESSING = PreprocessOptions(defines=("A=1", "B"), undefines=("C",), inclu
     [
         ("", {}, Options()),
         ("-c a.toml", {}, Options(files=(SourceFile("a.toml", ""),))),
+        ("--init", {}, Options(init=True)),
+        ("--init quiet 3 single", {}, Options(init=True, runlevel="S")),
+        ("--init s ro 4", {}, Options(init=True, runlevel="4")),
         (
             "-c a --syntax toml -c b --config c --syntax pies -c d",
             {},

@@ -235,3 +235,32 @@ def test_an_inittab_runs_under_a_piesd_that_is_not_process_1(tmp_path: Path) -> 
         daemon.until(lambda: up(daemon) == {"t3", "od"})
         assert log.read_text().split()[5:] == ["l3"]
         assert "of" not in {row["tag"] for row in daemon.rows()}
+
+
+@pytest.mark.real
+def test_children_of_an_init_process_get_its_environment(tmp_path: Path) -> None:
+    log, table = tmp_path / "log", tmp_path / "inittab"
+    say = "echo $RUNLEVEL $PREVLEVEL $CONSOLE $LANG"
+    table.write_text(f"id:2:initdefault:\nl2:2:wait:{say} >> {log}\nl3:3:wait:{say} >> {log}\n")
+    options, environ = ("--init", "-c", str(table)), {"LANG": "", "CONSOLE": "/dev/x"}
+    with piesd(tmp_path, "[daemon]\n", options=options, environ=environ) as daemon:
+        daemon.until_status("l2", "finished")
+        assert daemon.piesctl("telinit", "environ", "set", "LANG=C") == "LANG is set\n"
+        daemon.piesctl("telinit", "runlevel", "3")
+        daemon.until_status("l3", "finished")
+        assert log.read_text() == "2 N /dev/x\n3 2 /dev/x C\n"
+        listed = daemon.piesctl("telinit", "environ", "list").splitlines()
+        assert {"RUNLEVEL=3", "PREVLEVEL=2", "LANG=C", "CONSOLE=/dev/x"} <= set(listed)
+        assert any(each.startswith("INIT_VERSION=piesd ") for each in listed)
+        # There is a shell for a single user, as none is configured.
+        assert daemon.row("single-user")["status"] == "stopped"
+
+
+@pytest.mark.real
+def test_a_word_of_the_kernel_is_the_first_runlevel(tmp_path: Path) -> None:
+    table = tmp_path / "inittab"
+    table.write_text("id:2:initdefault:\nsu:S:respawn:/bin/sleep 1000\n")
+    options = ("--init", "-c", str(table), "quiet", "single")
+    with piesd(tmp_path, "[daemon]\n", options=options) as daemon:
+        daemon.until_status("su", "running")
+        assert daemon.ask("GET", "/runlevel").json["bootstate"] == "single"
