@@ -42,7 +42,7 @@ _WORDS = {
     "live": "changed in place",
 }
 _KEY_NAMES = {"sockets": "socket"}
-_LIVE_SETTINGS = frozenset({"shutdown_timeout"})
+_LIVE_SETTINGS = frozenset({"shutdown_timeout", "runlevel"})
 _AT_ONCE = frozenset({"acl", "admin_acl", "user_acl", "providers", "realm", "tls", "anonymous"})
 """Settings of the control interface that hold for the next request after a reload."""
 

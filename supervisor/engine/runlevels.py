@@ -199,7 +199,7 @@ class Levels:
         moved = self._boot_on() if world.boot_state else False
         waited = frozenset(tag for tag in world.waited if awaited(world, tag))
         leaving = frozenset(tag for tag in world.leaving if is_leaving(world, tag))
-        world.leaving.intersection_update(leaving)
+        world.leaving = {tag: None for tag in world.leaving if tag in leaving}
         before, self._before = self._before, (waited, leaving)
         if before[0] - waited or before[1] - leaving:
             waiting = [key for key, state in world.states.items() if state.phase is Phase.WAITING]
@@ -287,12 +287,12 @@ class Levels:
                 continue
             if world.outside(tag) and spec.mode is Mode.ONDEMAND:
                 core.tell(tag, Stop())
-                world.put(tag, replace(world.states[tag], wish=state.wish))
+                world.put(tag, replace(world.states[tag], wish=None))
             elif state.refused or (
                 world.outside(tag) and state.phase in (Phase.FINISHED, Phase.SLEEPING)
             ):
                 core.want(tag)
-        world.leaving = {tag for tag in self._components() if is_leaving(world, tag)}
+        world.leaving = {tag: None for tag in self._components() if is_leaving(world, tag)}
 
     def _components(self) -> list[Tag]:
         world: World = self._core.world

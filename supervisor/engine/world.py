@@ -96,7 +96,7 @@ class World:
         """What an init process gives to all that it starts, beside the runlevels."""
         self.by_hand: set[Tag] = set()
         """What people have started outside of its runlevels since these changed last."""
-        self.leaving: set[Tag] = set()
+        self.leaving: dict[Tag, None] = {}
         """What the latest change of the runlevel has to bring down."""
         self.waited: tuple[Tag, ...] = ()
         """The components whose end is waited for by what stands after them."""
@@ -279,7 +279,7 @@ class World:
         del self.states[key], self.specs[key]
         self.unmet.pop(key, None)
         self.by_hand.discard(key)
-        self.leaving.discard(key)
+        self.leaving.pop(key, None)
         self.dirty.discard(key)
         self.changed.add(key)
         link = self.links.pop(key, None)

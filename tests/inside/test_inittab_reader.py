@@ -8,6 +8,7 @@ import pytest
 
 from config_text import InventedHost
 from supervisor.config import inittab
+from supervisor.config.convert import convert
 from supervisor.config.load import load, make_plan
 from supervisor.config.nodes import plain
 from supervisor.config.sources import Document, Sources
@@ -204,6 +205,13 @@ def test_the_next_file_is_refused_at_the_line_that_names_it(tmp_path: Path) -> N
     assert "the meta1 syntax is not supported yet" in first.message
     assert (second.line, second.key) == (3, "next")
     assert "No such file" in second.message
+
+
+def test_a_conversion_tells_that_the_next_file_is_left_out() -> None:
+    text = "#pies pragma next pies /etc/pies.init\na:2:once:/bin/prog\n"
+    printed, problems = convert(text, "inittab", "inittab")
+    assert [(problem.line, problem.key) for problem in problems] == [(1, "next")]
+    assert "[component.a]" in printed
 
 
 # --- runlevels in any syntax

@@ -185,6 +185,9 @@ def test_what_is_on_demand_survives_other_levels_but_not_that_of_a_single_user()
     assert sim.phase("od") is Phase.STOPPED
     sim.level("2").settle()
     assert blocked(sim, "od") == "it runs on demand: runlevel a asks for it"
+    sim.order("start", "od").settle()
+    sim.level("S").settle()
+    assert blocked(sim, "od") == "it runs on demand: runlevel a asks for it"
 
 
 def test_what_a_person_stopped_stays_down_and_what_one_started_goes_with_the_level() -> None:

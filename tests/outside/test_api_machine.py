@@ -10,9 +10,11 @@ import trio
 import trio.testing
 
 from asked import GUEST, STRANGER, desk
+from guarded import anonymous
 from piesd_process import Piesd, piesd
+from supervisor.model.access import Acl, Rule
 from supervisor.model.component import Component, Mode
-from supervisor.model.events import Shutdown
+from supervisor.model.events import Alarm, Shutdown
 
 Clock = trio.testing.MockClock
 
@@ -157,6 +159,27 @@ async def test_there_is_an_end_to_the_number_of_variables(autojump_clock: Clock)
             ]
             assert statuses == [200] * 254 + [400] * 46
             assert (await asked.ask("PUT", "/environ/V0=y")).status == 200
+
+
+async def test_what_is_waited_for_and_hidden_is_not_named(autojump_clock: Clock) -> None:
+    nobody = Acl((Rule(allow=False),))
+    secret = Component(
+        tag="secret", argv=("secret",), mode=Mode.WAIT, list_acl=nobody, runlevels="2"
+    )
+    alarm = Component(tag="secret2", argv=("x",), mode=Mode.CTRLALTDEL, list_acl=nobody)
+    demand = Component(
+        tag="secret3", argv=("x",), mode=Mode.ONDEMAND, list_acl=nobody, runlevels="a"
+    )
+    with trio.fail_after(60):
+        async with desk([secret, alarm, demand, DB], runlevel="2") as asked:
+            asked.home.runner.post(Alarm("ctrlaltdel"))
+            await asked.ask("PUT", '/runlevel/{"runlevel":"a"}')
+            for target in ("/programs", "/v1/diag/why/db", "/v1/events?follow=false"):
+                answer = await asked.ask("GET", target, peer=anonymous("list"))
+                assert answer.status == 200
+                assert b"secret" not in answer.body, target
+            (row,) = (await asked.ask("GET", "/programs", peer=anonymous("list"))).json
+            assert row["blocked-by"]["message"] == "what stands before it comes first"
 
 
 # --- for real

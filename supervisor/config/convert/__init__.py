@@ -107,7 +107,11 @@ def _read(
     if syntax in FOREIGN:
         root = FOREIGN[syntax](text, file, problems)
     else:
+        if syntax == "inittab":
+            reading = Reading()
         root = READERS[syntax](text, file, problems, reading)
+        for name, _ in reading.following if reading is not None else ():
+            problems.append(name.warning("is not carried over: convert that file, too"))
     problems = sorted(set(problems))
     refused = any(not problem.warning for problem in problems)
     return None if refused else root, problems
