@@ -176,17 +176,13 @@ class Levels:
         With what they start goes what it needs.
         """
         world = self._core.world
-        if not world.runlevel or order.action not in ("start", "restart", "stop"):
+        if not world.runlevel or order.action not in ("start", "restart"):
             return
         tags = {key for key in order.keys if key in world.states and world.is_component(key)}
-        if order.action == "stop":
-            changed = world.by_hand & tags
-            world.by_hand -= changed
-        else:
-            tags.update(*(world.graph.all_prerequisites(tag) for tag in tags))
-            changed = {tag for tag in tags if tag in world.states and world.outside(tag)}
-            world.by_hand |= changed
-        if changed:
+        tags.update(*(world.graph.all_prerequisites(tag) for tag in tags))
+        taken = {tag for tag in tags if tag in world.states and world.outside(tag)}
+        if taken:
+            world.by_hand |= taken
             world.look_again()
 
     # --- what follows

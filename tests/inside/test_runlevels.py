@@ -10,7 +10,7 @@ from supervisor.engine.initenv import environment
 from supervisor.model.component import Component, Environment, EnvStep, Mode, Tag
 from supervisor.model.effects import Note
 from supervisor.model.events import Alarm, Apply, SetRunlevel, SetVariable, Shutdown
-from supervisor.model.state import Phase
+from supervisor.model.state import Exit, Phase
 
 
 def entry(tag: Tag, levels: str | None, mode: Mode, *prerequisites: Tag) -> Component:
@@ -108,6 +108,17 @@ def test_what_runs_once_runs_again_when_its_level_is_entered_again() -> None:
     assert sim.told() == ["start on", "start t1"]
 
 
+def test_what_failed_too_often_is_tried_again_when_its_level_is_entered_again() -> None:
+    sim = booted()
+    for _ in range(10):
+        sim.settle().end("t1", 1)
+    assert sim.phase("t1") is Phase.SLEEPING
+    sim.level("4").settle()
+    assert blocked(sim, "t1") == "it belongs to runlevels 23, the runlevel is 4"
+    sim.level("3").settle().end("l3").settle()
+    assert sim.phase("t1") is Phase.RUNNING
+
+
 def test_the_present_level_is_only_looked_at_again() -> None:
     sim = booted()
     assert sim.level("2").settle().told() == []
@@ -161,6 +172,30 @@ def test_powerwait_is_waited_for_and_an_alarm_waits_for_nobody() -> None:
     assert sim.told() == ["start ca"]
     sim.settle().end("pw")
     assert sim.told() == ["start late"]
+
+
+def test_an_alarm_is_obeyed_while_a_script_hangs_and_not_again_in_another_level() -> None:
+    sim = machine().settle()
+    for tag in ("si", "si2", "bw"):
+        sim.end(tag).settle()
+    assert sim.phase("l2") is Phase.RUNNING
+    sim.told()
+    sim.post(Alarm("ctrlaltdel"))
+    assert sim.told() == ["start ca"]
+    sim.settle().end("ca").end("l2").settle()
+    sim.level("4").settle()
+    sim.level("2").settle()
+    sim.end("l2").settle()
+    assert "start ca" not in sim.told()
+
+
+def test_an_alarm_before_the_first_level_is_obeyed_when_it_is_entered() -> None:
+    sim = machine().settle()
+    sim.post(Alarm("ctrlaltdel"))
+    assert blocked(sim, "ca") == "sysinit components come first: si, si2"
+    sim.end("si").settle().end("si2").settle().told()
+    sim.end("bw")
+    assert "start ca" in sim.told()
 
 
 def test_an_alarm_does_not_run_what_somebody_has_stopped() -> None:
@@ -239,6 +274,18 @@ def test_a_single_user_who_leaves_lets_the_machine_boot() -> None:
     assert sim.told() == ["start bo", "start bw"]
     sim.end("bw").settle()
     assert (world.boot_state, world.runlevel, world.previous_runlevel) == ("normal", "2", "S")
+
+
+def test_a_single_user_has_not_left_before_all_that_is_for_one_has_ended() -> None:
+    shells = [entry("one", "S", Mode.WAIT), entry("two", "S", Mode.WAIT)]
+    sim = Simulation(shells, init=True, runlevel="2")
+    sim.post(SetRunlevel("S"))
+    sim.boot().settle()
+    assert sim.told()[-1] == "start one"
+    sim.end("one").settle()
+    assert sim.told() == ["start two"]
+    sim.end("two").settle()
+    assert sim.told() == ["record runlevel S 2"]
 
 
 def test_a_level_asked_for_in_single_user_mode_comes_after_the_boot() -> None:
@@ -333,6 +380,18 @@ def test_a_reload_runs_nothing_that_has_to_be_called_for() -> None:
     assert sim.told() == ["start ca", "start new"]
 
 
+def test_a_reload_does_not_obey_an_alarm_that_was_refused_before() -> None:
+    refusing = replace(entry("ca", None, Mode.CTRLALTDEL), start_condition=("false",))
+    sim = Simulation([refusing], init=True, runlevel="2").boot()
+    sim.post(Alarm("ctrlaltdel"))
+    sim.answer_one(refusal=Exit(stage="start-condition", message="exited with 1"))
+    sim.told()
+    sim.post(Apply([replace(refusing, start_condition=())], 5.0, runlevel="2"))
+    assert sim.settle().told() == []
+    sim.post(Alarm("ctrlaltdel"))
+    assert sim.told() == ["start ca"]
+
+
 def test_a_reload_does_not_do_again_what_a_boot_script_is_in_the_middle_of() -> None:
     sim = machine().settle()
     sim.told()
@@ -375,6 +434,10 @@ def test_the_configuration_decides_what_of_that_environment_is_let_through() -> 
     plan = [Component(tag="web", argv=("web",), env_base=base)]
     sim = Simulation(plan, init=True, runlevel="2").boot()
     assert sim.launches["web"].spec.env_base == replace(base, set={"RUNLEVEL": "2"})
+    base = Environment(unset=("PREV*", "RUNLEVEL=3"), set={"CONSOLE": "/dev/tty1"})
+    sim = Simulation([replace(plan[0], env_base=base)], init=True, runlevel="2").boot()
+    expected = {"RUNLEVEL": "2", "CONSOLE": "/dev/tty1"}
+    assert sim.launches["web"].spec.env_base == replace(base, set=expected)
 
 
 def test_why_tells_the_answer_of_every_gate() -> None:
