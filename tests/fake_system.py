@@ -135,8 +135,16 @@ class FakeSystem:
         """For each connection, what the client was told with our farewell."""
         self.sent: dict[int, bytearray] = {}
         """For each connection, what the client has sent and nobody has taken."""
+        self.answered: dict[int, bytearray] = {}
+        """For each connection, what the client was sent, and has taken."""
+        self.room: dict[int, int] = {}
+        """For a connection, how many bytes more its client takes; without an entry any number."""
+        self.default_room: int | None = None
+        """What `room` has for a new connection."""
         self.gone: set[int] = set()
         """The connections whose client has closed its end."""
+        self.hung_up: set[int] = set()
+        """The connections whose client is gone altogether: nothing can be sent to it."""
         self.notify_paths: dict[int, str] = {}
         """The open notification sockets, by descriptor."""
         self.texts: dict[int, bytes] = {}
@@ -154,6 +162,7 @@ class FakeSystem:
         self._watched: dict[int, Callable[[], None]] = {}
         self._turn: deque[int] = deque()
         self._wake: trio.Event | None = None
+        self._waiting: list[trio.Event] = []
 
     # --- what tests do
 
@@ -212,16 +221,33 @@ class FakeSystem:
         """Knock at a listener; return the number that the connection's descriptor will have."""
         fd = next(fd for fd, bound in self.listeners.items() if bound == address)
         connection = Connection(self._new_fd(), peer, peer.rpartition(":")[0])
+        if self.default_room is not None:
+            self.room[connection.fd] = self.default_room
         if sends:
             self.sent[connection.fd] = bytearray(sends)
         self._queues[fd].append(connection)
         self._awake()
         return connection.fd
 
+    def say(self, fd: int, data: bytes) -> None:
+        """Let the client of a connection send something more."""
+        self.sent.setdefault(fd, bytearray()).extend(data)
+        self._awake()
+
+    def make_room(self, fd: int, count: int) -> None:
+        """Let the client of a connection take so many bytes more."""
+        self.room[fd] = self.room.get(fd, 0) + count
+        self._awake()
+
     def leave(self, fd: int) -> None:
         """Let the client of a connection close its end."""
         self.gone.add(fd)
         self._awake()
+
+    def hang_up(self, fd: int) -> None:
+        """Let the client of a connection be gone."""
+        self.hung_up.add(fd)
+        self.leave(fd)
 
     # --- clock and luck
 
@@ -469,6 +495,9 @@ class FakeSystem:
     def _awake(self) -> None:
         if self._wake is not None:
             self._wake.set()
+        for waiting in self._waiting:
+            waiting.set()
+        self._waiting.clear()
 
     # --- listeners
 
@@ -507,6 +536,34 @@ class FakeSystem:
         if not self.sent[fd]:
             del self.sent[fd]
         return taken
+
+    def take(self, fd: int, most: int) -> bytes | None:
+        assert fd in self.descriptors
+        if fd in self.sent:
+            return self.consume(fd, most)
+        return b"" if fd in self.gone else None
+
+    def send(self, fd: int, data: bytes) -> int:
+        assert fd in self.descriptors
+        if fd in self.hung_up:
+            raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+        taken = data[: self.room.get(fd, len(data))]
+        if fd in self.room:
+            self.room[fd] -= len(taken)
+        self.answered.setdefault(fd, bytearray()).extend(taken)
+        return len(taken)
+
+    async def readable(self, fd: int) -> None:
+        await self._until(lambda: fd in self.sent or fd in self.gone)
+
+    async def writable(self, fd: int) -> None:
+        await self._until(lambda: self.room.get(fd, 1) > 0 or fd in self.gone)
+
+    async def _until(self, fact: Callable[[], bool]) -> None:
+        await trio.lowlevel.checkpoint()
+        while not fact():
+            self._waiting.append(trio.Event())
+            await self._waiting[-1].wait()
 
     def names(self, fd: int) -> tuple[SocketName, SocketName]:
         assert fd in self.descriptors

@@ -44,6 +44,12 @@ def plans(draw: st.DrawFn) -> list[Component]:
         ]
         limited = mode is not Mode.INETD and draw(st.integers(0, 3)) == 0
         needs = draw(st.lists(st.sampled_from(early), unique=True, max_size=3)) if early else []
+        masters = [each.tag for each in plan if each.tag in early and each.service == "tcpmux"]
+        kind = draw(st.sampled_from(["", "tcpmux", "below"])) if mode is Mode.INETD else ""
+        master = draw(st.sampled_from(masters)) if kind == "below" and masters else None
+        if master is not None:
+            needs = [*needs, master] if master not in needs else needs
+        own = mode is Mode.INETD and master is None
         plan.append(
             Component(
                 tag=tag,
@@ -53,7 +59,10 @@ def plans(draw: st.DrawFn) -> list[Component]:
                 enabled=draw(st.integers(0, 5)) > 0,
                 precious=draw(st.booleans()),
                 respawn=Respawn(max=2, window=60, sleep=30, delay=draw(st.sampled_from([0, 2]))),
-                sockets=(InetAddress(host="::1", port=1000 + index),) if mode is Mode.INETD else (),
+                sockets=(InetAddress(host="::1", port=1000 + index),) if own else (),
+                service="tcpmux" if kind == "tcpmux" else None,
+                internal=kind == "tcpmux",
+                tcpmux_master=master,
                 ready=draw(st.sampled_from([None, None, Check(kind="notify")])),
                 start_condition=draw(st.sampled_from([(), (), ("test",)])),
                 exit_actions=tuple(draw(st.lists(st.sampled_from(ACTIONS), max_size=2))),
@@ -114,8 +123,8 @@ def one_step(sim: Simulation, data: st.DataObject) -> None:  # noqa: C901 - It i
             sim.exit(
                 data.draw(st.sampled_from(list(sim.children))), data.draw(st.sampled_from(EXITS))
             )
-        case "lose" if sim.children:
-            child = data.draw(st.sampled_from(list(sim.children)))
+        case "lose" if any(sim.children.values()):
+            child = data.draw(st.sampled_from([one for one, pid in sim.children.items() if pid]))
             sim.exit(child, data.draw(st.sampled_from(EXITS)), lost=(7777,))
         case "clear" if sim.orphans:
             sim.clear(data.draw(st.sampled_from(list(sim.orphans))))

@@ -71,7 +71,12 @@ class House:
     """
 
     def __init__(
-        self, nursery: trio.Nursery, shutdown_timeout: float, *, init: bool = False
+        self,
+        nursery: trio.Nursery,
+        shutdown_timeout: float,
+        *,
+        init: bool = False,
+        qotd: str | None = None,
     ) -> None:
         self.system = FakeSystem()
         self.logs: dict[str, Memory] = {}
@@ -95,6 +100,7 @@ class House:
             outbox=self.outbox,
             notify_prefix="/run/x/notify.",
             network=self.network,
+            qotd=qotd,
         )
         self.runner.observe(lambda _revision, _changed, notes: self.notes.extend(notes))
         self._child = trio.Event()
@@ -153,10 +159,11 @@ async def house(
     shutdown_timeout: float = 5.0,
     init: bool = False,
     runlevel: str = "",
+    qotd: str | None = None,
 ) -> AsyncIterator[House]:
     """Run *components*; *prepare* may write the scripts of their programs first."""
     async with trio.open_nursery() as nursery:
-        home = House(nursery, shutdown_timeout, init=init)
+        home = House(nursery, shutdown_timeout, init=init, qotd=qotd)
         prepare(home)
         for task in (
             home.system.serve,

@@ -79,7 +79,8 @@ class Simulation:
         )
         self.probing: dict[Child, None] = {}
         self.starting: dict[Child, None] = {}
-        self.children: dict[Child, int] = {}
+        self.children: dict[Child, int | None] = {}
+        """The PID of each; what piesd itself serves has none."""
         self.orphans: dict[Child, tuple[int, ...]] = {}
         self.pending: dict[Child, set[int]] = {}
         self.opening: dict[Child, None] = {}
@@ -204,8 +205,8 @@ class Simulation:
             self.post(Happened(key, SpawnFailed(generation, failure)))
             return
         self._pid += 1
-        self.children[child] = self._pid
-        self.post(Happened(key, Spawned(generation, self._pid)))
+        self.children[child] = None if self.launches[key].spec.internal else self._pid
+        self.post(Happened(key, Spawned(generation, self.children[child])))
 
     def open_one(self) -> None:
         """Let one pending listener open."""
@@ -310,7 +311,7 @@ class Simulation:
                 for tag in world.specs[key].prerequisites:
                     assert world.up(tag), f"{key} was started without {tag}"
                     spec = world.specs[tag]
-                    if spec.ready is not None and spec.mode not in ONE_RUN and not spec.sockets:
+                    if spec.ready is not None and spec.mode not in ONE_RUN and not spec.listens:
                         assert (tag, world.states[tag].generation) in self.ready, f"{tag} not ready"
                 self._expect_in_its_level(key)
                 for dependent in world.graph.dependents.get(key, ()):
@@ -415,7 +416,8 @@ class Simulation:
             if isinstance(world.links.get(key), Command):
                 assert state.live or state.phase is Phase.WAITING, f"{key} is not forgotten"
             if state.phase is Phase.RUNNING:
-                assert state.pid is not None, f"{key} runs without a PID"
+                internal = world.specs[key].internal and not world.is_component(key)
+                assert (state.pid is None) is internal, f"{key} runs with PID {state.pid}"
             elif state.phase is not Phase.STOPPING:
                 assert state.pid is None, f"{key} is {state.phase} and has PID {state.pid}"
             if state.phase is Phase.SLEEPING:

@@ -90,8 +90,13 @@ class Serving:
     # --- how
 
     def wait(self) -> bool:
-        """Return whether a server owns the listening sockets."""
-        return self._flag(keys.WAIT)
+        """Return whether a server owns the listening sockets.
+
+        An internal service for datagrams is written with `wait`, and is no server.
+
+        Source: inetd.conf(5).
+        """
+        return self._flag(keys.WAIT) and not self.internal() and self.master() is None
 
     def internal(self) -> bool:
         """Return whether piesd serves it itself."""
@@ -166,6 +171,10 @@ class Serving:
     def tcpmux_plus(self) -> bool:
         """Return whether piesd tells the client that the service was found."""
         plus, plain = self._flag(keys.TCPMUXPLUS), self._flag(keys.TCPMUX)
+        waits = self.fields.node(keys.WAIT) or self.fields.node(keys.FLAGS)
+        if self.master() is not None and self._flag(keys.WAIT) and waits is not None:
+            what = "'wait' has no place beside 'tcpmux-master', which hands connections over"
+            self.problems.append(waits.problem(what))
         for key, said in ((keys.TCPMUXPLUS, plus), (keys.TCPMUX, plain)):
             node = self.fields.node(key) or self.fields.node(keys.FLAGS)
             if said and node is not None and self.mode is Mode.INETD:

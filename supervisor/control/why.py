@@ -95,7 +95,8 @@ def _neighbour(runner: Runner, tag: str) -> NeighbourView:
 def _summary(row: Description, phase: Phase, condition: tuple[str, ...]) -> str:
     tag, since = row.tag, f"since {row.started_at}"
     if phase is Phase.RUNNING:
-        running = f"{tag} is running (PID {row.pid}, {since})"
+        pid = "" if row.pid is UNSET else f"PID {row.pid}, "
+        running = f"{tag} is running ({pid}{since})"
         return f"{running}; {row.blocked_by.message}" if row.blocked_by else running
     if phase is Phase.LISTENING:
         return f"{tag} is listening on {row.url} ({since})"

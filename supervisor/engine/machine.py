@@ -148,6 +148,8 @@ def step(  # noqa: C901, PLR0915 - It is one table.
         case Tested(_, Exit() as exit) if phase is Phase.STARTING:
             refused = _enter(state, Phase.STOPPED, now)
             return replace(refused, refused=exit.message or "no", last_exit=exit), ()
+        case Spawned(_, None) if not spec.internal:
+            raise IllegalEvent(key, state, event)
         case Spawned(_, pid, at) if phase is Phase.STARTING:
             running = _enter(state, Phase.RUNNING, now)
             ready = spec.ready is None

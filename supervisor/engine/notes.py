@@ -46,7 +46,8 @@ def note_for(
         return None
     match new.phase:
         case Phase.RUNNING:
-            return Note(key, "started", "info", f"{key!r} started, PID {new.pid}")
+            pid = "" if new.pid is None else f", PID {new.pid}"
+            return Note(key, "started", "info", f"{key!r} started{pid}")
         case Phase.LISTENING:
             urls = ", ".join(address.url for address in spec.sockets)
             where = f"on {urls}" if urls else f"by way of {spec.tcpmux_master!r}"

@@ -19,7 +19,8 @@ Level = Literal["debug", "info", "warning", "error"]
 class Spawn(Struct, frozen=True):
     """Start child `generation` of `key`. With `connection`, that socket is its stdin and stdout.
 
-    With `text`, that is what it reads from its standard input.
+    With `text`, that is what it reads from its standard input. What is `internal` is no process:
+    piesd itself serves the connection, until a `Signal` ends that.
     """
 
     key: Key

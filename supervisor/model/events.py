@@ -60,10 +60,10 @@ class Remove(Struct, frozen=True):
 
 
 class Spawned(Struct, frozen=True):
-    """The child of this generation executes its program."""
+    """The child of this generation executes its program, or (no `pid`) piesd itself serves."""
 
     generation: int
-    pid: int
+    pid: int | None
     at: float = 0.0
 
 

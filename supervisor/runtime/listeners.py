@@ -12,14 +12,14 @@ from supervisor.model.access import Subject
 from supervisor.model.events import Accepted, ListenerClosed, ListenFailed, Listening
 from supervisor.model.state import Exit
 from supervisor.runtime.farewells import Farewells
-from supervisor.runtime.reception import Reception
+from supervisor.runtime.reception import Reception, asks_for_names
 from supervisor.runtime.sockets import Opened, SocketStock, same_place
 from supervisor.system.port import Connection, ListenError, SocketName, System
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from supervisor.model.component import Component, Key
+    from supervisor.model.component import Component, Key, Tag
     from supervisor.runtime.tasks import Tasks
 
 log = logging.getLogger(__name__)
@@ -46,6 +46,8 @@ class _Held(NamedTuple):
     key: Key
     fd: int | None
     client: SocketName | None = None
+    peer: str = ""
+    subject: Subject = Subject()
 
 
 class ListenerBoard:
@@ -170,6 +172,26 @@ class ListenerBoard:
         """Return whose listener has the connection of that number, or is it."""
         return self._held[connection].key
 
+    def drop(self, connection: int) -> None:
+        """Close a connection that has been served here, unless it has been passed on."""
+        held = self._held.pop(connection, None)
+        if held is not None and held.fd is not None:
+            self._system.close(held.fd)
+            self._wake.set()
+
+    def subordinates(self, master: Tag) -> tuple[Component, ...]:
+        """Return those that get their clients from *master* and take some now."""
+        return tuple(
+            listener.spec
+            for key, listener in self._open.items()
+            if listener.spec.tcpmux_master == master and key not in self._asleep
+        )
+
+    def pass_on(self, connection: int, tag: Tag) -> None:
+        """Let a connection be one that has come to *tag*, and ask what is to become of it."""
+        held = self._held.pop(connection)
+        self._arrived(tag, held.fd, held.peer, held.subject, held.client)
+
     def refuse(self, connection: int, message: str = "") -> None:
         """Close a connection that nobody serves, and tell the client why."""
         held = self._held.pop(connection)
@@ -225,14 +247,17 @@ class ListenerBoard:
                 return
 
     def _receive(self, key: Key, connection: Connection) -> None:
-        self._reception.receive(key, self._open[key].spec, connection)
+        spec = self._open[key].spec
+        others = self.subordinates(key) if spec.service == "tcpmux" else ()
+        names = any(asks_for_names(each.acl) for each in (spec, *others))
+        self._reception.receive(key, spec, connection, names=names)
 
     def _arrived(
         self, key: Key, fd: int | None, peer: str, subject: Subject, client: SocketName | None
     ) -> None:
         """Ask what is to become of a connection."""
         self._count += 1
-        self._held[self._count] = _Held(key, fd, client)
+        self._held[self._count] = _Held(key, fd, client, peer, subject)
         self._accepted(Accepted(key, self._count, peer, self._system.wall(), subject))
 
     # --- time

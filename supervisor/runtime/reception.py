@@ -45,11 +45,14 @@ class Reception:
         self._arrived = arrived
         self._asking: dict[Key, int] = {}
 
-    def receive(self, key: Key, spec: Component, connection: Connection) -> None:
-        """Pass *connection* on to where it is decided about, with who is there."""
+    def receive(self, key: Key, spec: Component, connection: Connection, *, names: bool) -> None:
+        """Pass *connection* on to where it is decided about, with who is there.
+
+        *names*: some rule is going to ask for the names of the client.
+        """
         if spec.proxy_protocol and _is_within(connection.address, spec.proxy_protocol):
             self._ask(key, connection, partial(self._read_header, key, connection))
-        elif connection.uid is not None and asks_for_names(spec.acl):
+        elif connection.uid is not None and names:
             self._ask(key, connection, partial(self._look_up, key, connection))
         else:
             subject = Subject(address=connection.address)

@@ -15,7 +15,7 @@ from typing import assert_never
 import trio
 
 from supervisor.engine.engine import Engine
-from supervisor.model.component import Key
+from supervisor.model.component import Component, Key
 from supervisor.model.effects import (
     CloseConnection,
     CommandEnded,
@@ -46,6 +46,7 @@ from supervisor.model.events import (
     TimePassed,
     TreeChanged,
 )
+from supervisor.runtime.builtins import Builtins
 from supervisor.runtime.checks import Checks
 from supervisor.runtime.conditions import Conditions
 from supervisor.runtime.errands import Errands
@@ -54,6 +55,7 @@ from supervisor.runtime.listeners import ListenerBoard
 from supervisor.runtime.network import Network, RealNetwork
 from supervisor.runtime.outbox import Outbox
 from supervisor.runtime.output import Outputs
+from supervisor.runtime.quotes import Quotes
 from supervisor.runtime.tasks import Tasks
 from supervisor.system.port import Reaped, System
 
@@ -80,6 +82,7 @@ class Runner:
         outbox: Outbox | None = None,
         notify_prefix: str | None = None,
         network: Network | None = None,
+        qotd: str | None = None,
     ) -> None:
         """Take what the runner works with.
 
@@ -88,6 +91,7 @@ class Runner:
             notify_prefix: how the paths of notification sockets begin, for instance
                 `/run/piesd/piesd.notify.`; without it `ready = "notify"` is a failed start.
             network: what checks ask, if not the real one.
+            qotd: the file of the built-in service of that name; without one it has nothing to say.
         """
         self.engine = engine
         self.system = system
@@ -114,6 +118,8 @@ class Runner:
         self._launches = Launches(
             system, self._tasks, outputs, self.checks, self._listeners, self._happened
         )
+        quotes = Quotes(system, self._tasks, qotd)
+        self._builtins = Builtins(system, self._tasks, self._listeners, quotes, self._happened)
         if outbox is not None:
             self._launches.command_begun = outbox.command_begun
         self._inbox: deque[EngineEvent] = deque()
@@ -260,6 +266,8 @@ class Runner:
 
     def _carry_out(self, effect: Effect) -> None:  # noqa: C901 - It is one table.
         match effect:
+            case Spawn(connection=int(), spec=Component(internal=True)):
+                self._builtins.serve(effect)
             case Spawn():
                 self._launches.spawn(effect)
             case Probe(key, generation, spec):
@@ -319,6 +327,8 @@ class Runner:
     def _signal(self, key: Key, generation: int, signum: int, scope: Scope) -> None:
         if self._conditions.abort(key, generation):
             return  # There is no child yet, only the question whether there is to be one.
+        if self._builtins.end(key, generation, signum):
+            return
         try:
             self.system.signal(key, generation, signum, scope)
         except OSError as error:

@@ -50,6 +50,30 @@ def consume(fd: int, count: int) -> bytes:
         return connection.recv(count, socket.MSG_DONTWAIT) if count else b""
 
 
+def take(fd: int, most: int) -> bytes | None:
+    """Take what a connection has for us: None when that is nothing yet, `b""` at its end."""
+    with as_socket(fd) as connection:
+        try:
+            return connection.recv(most, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return None
+        except ConnectionResetError:
+            return b""
+
+
+def send(fd: int, data: bytes) -> int:
+    """Send as much of *data* as goes now; return how many bytes that were.
+
+    Raises:
+        OSError: the client is gone.
+    """
+    with as_socket(fd) as connection:
+        try:
+            return connection.send(data, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+        except BlockingIOError:
+            return 0
+
+
 def names(fd: int) -> tuple[SocketName, SocketName]:
     """Return where a connection is at our end, and at the other."""
     with as_socket(fd) as connection:

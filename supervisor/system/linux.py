@@ -16,7 +16,7 @@ from typing import Literal, TypeVar, assert_never
 import trio
 
 from supervisor.model.component import Address, Key
-from supervisor.system.connections import consume, farewell, names, peek
+from supervisor.system.connections import consume, farewell, names, peek, send, take
 from supervisor.system.datagrams import Datagrams
 from supervisor.system.launcher import Launcher
 from supervisor.system.port import (
@@ -227,6 +227,22 @@ class LinuxSystem:
     def consume(self, fd: int, count: int) -> bytes:
         """Take *count* bytes that were seen by `peek`."""
         return consume(fd, count)
+
+    def take(self, fd: int, most: int) -> bytes | None:
+        """Take what a connection has for us, and never wait for it."""
+        return take(fd, most)
+
+    def send(self, fd: int, data: bytes) -> int:
+        """Send as much as goes at once; return how many bytes that were."""
+        return send(fd, data)
+
+    async def readable(self, fd: int) -> None:
+        """Return when a connection has something for us, or is at its end."""
+        await trio.lowlevel.wait_readable(fd)
+
+    async def writable(self, fd: int) -> None:
+        """Return when a connection takes something, or its client is gone."""
+        await trio.lowlevel.wait_writable(fd)
 
     def names(self, fd: int) -> tuple[SocketName, SocketName]:
         """Return where a connection is at our end, and at the other."""

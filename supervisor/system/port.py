@@ -220,6 +220,22 @@ class System(Protocol):
     def consume(self, fd: int, count: int) -> bytes:
         """Take *count* bytes that were seen by `peek`."""
 
+    def take(self, fd: int, most: int) -> bytes | None:
+        """Take what a connection has for us: as `read` otherwise, and never waits."""
+
+    def send(self, fd: int, data: bytes) -> int:
+        """Send as much as goes at once; return how many bytes that were.
+
+        Raises:
+            OSError: the client is gone.
+        """
+
+    async def readable(self, fd: int) -> None:
+        """Return when a connection has something for us, or is at its end."""
+
+    async def writable(self, fd: int) -> None:
+        """Return when a connection takes something, or its client is gone."""
+
     def names(self, fd: int) -> tuple[SocketName, SocketName]:
         """Return where a connection is at our end, and at the other."""
 

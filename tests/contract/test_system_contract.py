@@ -6,9 +6,10 @@ import errno
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import trio
@@ -53,6 +54,13 @@ SCRIPTS = {
 }
 
 
+class Talk(NamedTuple):
+    """A client: it closes its end, and tells what it has been sent."""
+
+    leave: Callable[[], None]
+    heard: Callable[[], bytes]
+
+
 class Rig:
     """One system and what a test needs around it."""
 
@@ -66,6 +74,10 @@ class Rig:
         raise NotImplementedError
 
     def connect(self, address: InetAddress | UnixAddress) -> None:
+        raise NotImplementedError
+
+    def talk(self, address: UnixAddress, data: bytes) -> Talk:
+        """Connect and send *data*."""
         raise NotImplementedError
 
     def address(self, tmp_path: Path) -> UnixAddress:
@@ -163,6 +175,10 @@ class FakeRig(Rig):
     def connect(self, address: InetAddress | UnixAddress) -> None:
         self.fake.connect(address, peer="uid=0 pid=1")
 
+    def talk(self, address: UnixAddress, data: bytes) -> Talk:
+        fd = self.fake.connect(address, peer="uid=0 pid=1", sends=data)
+        return Talk(lambda: self.fake.leave(fd), lambda: bytes(self.fake.answered[fd]))
+
     def hand(self, key: str, number: int, data: bytes) -> None:
         self.fake.hand(key, number, data)
 
@@ -188,6 +204,12 @@ class RealRig(Rig):
         client = socket.socket(socket.AF_UNIX)
         client.connect(address.path)
         self.clients.append(client)
+
+    def talk(self, address: UnixAddress, data: bytes) -> Talk:
+        self.connect(address)
+        client = self.clients[-1]
+        client.sendall(data)
+        return Talk(lambda: client.shutdown(socket.SHUT_WR), lambda: client.recv(1000))
 
     def tell(self, path: str, data: bytes) -> None:
         client = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -458,6 +480,32 @@ async def test_a_listener_gives_each_connection_once(rig: Rig, tmp_path: Path) -
     rig.system.close(connection.fd)
     rig.system.unlisten(fd, address)
     rig.system.unlisten(rig.system.listen(address), address)
+
+
+async def test_what_is_said_on_a_connection_comes_once_and_then_its_end(
+    rig: Rig, tmp_path: Path
+) -> None:
+    address = rig.address(tmp_path)
+    listener = rig.system.listen(address)
+    client = rig.talk(address, b"hello")
+    knocked = trio.Event()
+    rig.system.watch(listener, knocked.set)
+    await knocked.wait()
+    connection = rig.system.accept(listener)
+    assert connection is not None
+    fd = connection.fd
+    await rig.system.readable(fd)
+    assert rig.system.take(fd, 2) == b"he"
+    assert rig.system.take(fd, 100) == b"llo"
+    assert rig.system.take(fd, 100) is None
+    await rig.system.writable(fd)
+    assert rig.system.send(fd, b"answer") == 6
+    client.leave()
+    await rig.system.readable(fd)
+    assert rig.system.take(fd, 100) == b""
+    assert client.heard() == b"answer"
+    rig.system.close(fd)
+    rig.system.unlisten(listener, address)
 
 
 async def test_an_address_that_is_listened_on_already_is_refused(rig: Rig, tmp_path: Path) -> None:

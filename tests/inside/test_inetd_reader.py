@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
 from config_text import InventedHost
@@ -13,6 +16,8 @@ from supervisor.engine.plan import Plan
 from supervisor.model.component import InetAddress, Mode, UnixAddress
 from supervisor.model.errors import ConfigRejected, Problem
 from supervisor.model.settings import SourceFile
+
+CORPUS = Path(__file__).parent.parent / "corpus" / "inetd"
 
 
 def tables(text: str) -> dict[str, object]:
@@ -35,7 +40,7 @@ def faults(text: str) -> list[tuple[int, str]]:
     return [(problem.line, problem.message) for problem in problems]
 
 
-def plan(text: str) -> Plan:
+def plan(text: str, host: InventedHost | None = None) -> Plan:
     """Build the plan of a file, on an invented machine."""
     problems: list[Problem] = []
     root = inetd.read(text, "inetd.conf", problems)
@@ -48,7 +53,7 @@ def plan(text: str) -> Plan:
         euid=0,
         instance=None,
         sockets=(),
-        host=InventedHost(),
+        host=host or InventedHost(),
     )
 
 
@@ -160,6 +165,7 @@ def test_a_file_of_inetd_becomes_components() -> None:
         (True, "echo", "stream"),
         (True, "echo", "dgram"),
     ]
+    assert (udp.wait, udp.owned, udp.max_rate) == (False, False, 0)
     assert (mux.internal, mux.service) == (True, "tcpmux")
     assert (date.tcpmux_master, date.service, date.tcpmux_plus) == ("tcpmux", "date", True)
     assert date.sockets == ()
@@ -206,3 +212,29 @@ def test_an_unknown_service_is_a_fault_of_its_line() -> None:
     (fault,) = refused("\nhtpt stream tcp nowait root /bin/prog")
     assert fault[0] == 2
     assert "'htpt' is neither a port nor a service" in fault[1]
+
+
+def test_a_tcpmux_service_cannot_wait() -> None:
+    text = "tcpmux stream tcp nowait root internal\ntcpmux/date stream tcp wait root /bin/prog\n"
+    (fault,) = refused(text)
+    assert fault[0] == 2
+    assert "hands connections over" in fault[1]
+
+
+def test_the_file_of_debian_is_taken_and_so_are_its_services_once_they_are_switched_on() -> None:
+    """Source: the file that Debian's openbsd-inetd 0.20221205 makes at its installation."""
+    text = (CORPUS / "debian.conf").read_text()
+    assert plan(text).components == ()
+    host = InventedHost()
+    host.services = {"echo": 7, "discard": 9, "daytime": 13, "chargen": 19, "time": 37}
+    on = re.sub("^#(?=[a-z]+\t)", "", text, flags=re.MULTILINE)
+    found = plan(on, host).components
+    assert [(each.tag, each.service, each.sockets[0].url) for each in found] == [
+        ("echo", "echo", "inet+tcp://0.0.0.0:7"),
+        ("discard", "discard", "inet+tcp://0.0.0.0:9"),
+        ("discard-udp", "discard", "inet+udp://0.0.0.0:9"),
+        ("daytime", "daytime", "inet+tcp://0.0.0.0:13"),
+        ("time", "time", "inet+tcp://0.0.0.0:37"),
+        ("chargen", "chargen", "inet+tcp://0.0.0.0:19"),
+    ]
+    assert all(each.internal and not each.owned for each in found)
