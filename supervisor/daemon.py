@@ -289,7 +289,12 @@ class Daemon:
             self._own_log.write = outputs.write_own
             outbox = self.outbox = self._outbox()
             runner = self.runner = Runner(
-                self._engine(), self.system, outputs, outbox=outbox, notify_prefix=self._prefix()
+                self._engine(),
+                self.system,
+                outputs,
+                outbox=outbox,
+                notify_prefix=self._prefix(),
+                qotd=self._quote(),
             )
             runner.observe(self._log_notes)
             control = self.control = self._make_control(runner)
@@ -360,6 +365,12 @@ class Daemon:
         """Return how the paths of the sockets begin on which children say that they are ready."""
         settings = self.plan.daemon
         return os.path.join(settings.runtime_directory, f"{settings.instance}.notify.")
+
+    def _quote(self) -> str:
+        """Return the file of the quote of the day."""
+        settings = self.plan.daemon
+        usual = os.path.join(settings.state_directory, f"{settings.instance}.qotd")
+        return settings.qotd_file or usual
 
     def _make_control(self, runner: Runner) -> Control:
         about = About(

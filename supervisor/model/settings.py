@@ -43,6 +43,8 @@ class DaemonSettings(Struct, frozen=True, kw_only=True):
     state_directory: str
     log_directory: str
     pidfile: str | None = None
+    qotd_file: str | None = None
+    """None is `INSTANCE.qotd` in the state directory."""
     shutdown_timeout: float = 5.0
     """Seconds for all components together, and again for the shutdown components."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"

@@ -193,6 +193,7 @@ VALUES: dict[str, dict[str, tuple[list[str], list[str], list[str]]]] = {
         "state-directory": (["'/x'"], ["'x'"], []),
         "log-directory": (["'/x'"], ["'x'"], []),
         "pidfile": (["'/x.pid'"], ["'x.pid'"], []),
+        "qotd-file": (["'/x.qotd'"], ["'x.qotd'"], []),
         "shutdown-timeout": (["0", "5.5"], ["-1", "'5'"], []),
         "log-level": (["'debug'", "'error'"], ["'warn'", "1"], []),
         "log-format": (["'json'"], ["'xml'"], []),

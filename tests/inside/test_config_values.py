@@ -500,6 +500,7 @@ def test_everything_that_can_be_said_about_piesd() -> None:
         state-directory = "/var/lib/shop"
         log-directory = "/srv"
         pidfile = "/run/shop.pid"
+        qotd-file = "/srv/quote"
         shutdown-timeout = 20
         log-level = "debug"
         log-format = "json"
@@ -515,6 +516,7 @@ def test_everything_that_can_be_said_about_piesd() -> None:
         state_directory="/var/lib/shop",
         log_directory="/srv",
         pidfile="/run/shop.pid",
+        qotd_file="/srv/quote",
         shutdown_timeout=20.0,
         log_level="debug",
         log_format="json",

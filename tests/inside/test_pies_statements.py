@@ -232,6 +232,7 @@ def test_the_instance_in_a_message_is_left_for_the_mail() -> None:
         ("initdefault 3;", {"daemon": {"runlevel": "3"}}),
         ("state-directory /var/x;", {"daemon": {"state-directory": "/var/x"}}),
         ("pidfile /run/x;", {"daemon": {"pidfile": "/run/x"}}),
+        ("qotd-file /var/x;", {"daemon": {"qotd-file": "/var/x"}}),
         ("user me;", {"daemon": {"user": "me"}}),
         ("group (a, b);", {"daemon": {"group": ["a", "b"]}}),
         ("allgroups yes;", {"daemon": {"allgroups": True}}),
@@ -298,7 +299,6 @@ def test_the_rules_of_an_access_control_list_become_strings() -> None:
     [
         "control-file /x;",
         "stat-file /x;",
-        "qotd-file /x;",
         "meta1-queue-dir /x;",
         'include-meta1 "/x";',
         "debug 3;",

@@ -37,7 +37,7 @@ _ELSEWHERE: Final = frozenset({*_FLAGS, "flags", "enabled", "limits", "nice", "e
     "instances",
 }
 """Keys that are read together with others."""
-_DAEMON: Final = frozenset({"umask", "state-directory", "pidfile", "user"})
+_DAEMON: Final = frozenset({"umask", "state-directory", "pidfile", "qotd-file", "user"})
 
 
 def print_pies(root: Node, problems: list[Problem], *, top: Sequence[str] = ()) -> str:

@@ -50,6 +50,12 @@ PIDFILE = Key(
     shown="none",
     meaning="written once the sockets are open; one that names a living process refuses the start",
 )
+QOTD_FILE = Key(
+    name="qotd-file",
+    kind=FullPath(),
+    shown="`NAME.qotd` in the state directory",
+    meaning="what the built-in service `qotd` says; NAME is the instance",
+)
 SHUTDOWN_TIMEOUT = Key(
     name="shutdown-timeout",
     kind=Seconds(),
@@ -135,6 +141,7 @@ DAEMON_KEYS = KeySet(
         STATE_DIRECTORY,
         LOG_DIRECTORY,
         PIDFILE,
+        QOTD_FILE,
         SHUTDOWN_TIMEOUT,
         LOG_LEVEL,
         LOG_FORMAT,

@@ -22,6 +22,7 @@ _SIMPLE: Final[Mapping[str, tuple[str, str, shapes.Shape]]] = {
     "shutdown-timeout": ("daemon", "shutdown-timeout", shapes.number),
     "state-directory": ("daemon", "state-directory", shapes.text),
     "pidfile": ("daemon", "pidfile", shapes.text),
+    "qotd-file": ("daemon", "qotd-file", shapes.text),
     "user": ("daemon", "user", shapes.text),
     "group": ("daemon", "group", shapes.texts),
     "allgroups": ("daemon", "allgroups", shapes.boolean),

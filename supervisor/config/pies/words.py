@@ -27,7 +27,7 @@ PROVIDER: Final = _words("type service path")
 """`path` is ours, for the type `file`."""
 
 WITHOUT_EFFECT: Final = _words(
-    "control-file stat-file qotd-file meta1-queue-dir include-meta1 debug source-info"
+    "control-file stat-file meta1-queue-dir include-meta1 debug source-info"
 )
 """Global statements that are read and not obeyed, with a warning."""
 
@@ -37,7 +37,7 @@ GLOBAL: Final = (
     _words(
         """
         component env syslog umask limits return-code shutdown-timeout control defacl
-        identity-provider state-directory pidfile user group allgroups mailer-program
+        identity-provider state-directory pidfile qotd-file user group allgroups mailer-program
         mailer-command-line include-inetd initdefault
         """
     )
