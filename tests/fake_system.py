@@ -13,15 +13,16 @@ import signal
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import trio
 from msgspec import Struct
 
-from supervisor.model.component import Address, Key
+from supervisor.model.component import Address, InetAddress, Key, UnixAddress
 from supervisor.model.state import Exit
 from supervisor.system.port import (
     Connection,
+    Datagram,
     Launch,
     Launched,
     LaunchFailed,
@@ -145,6 +146,8 @@ class FakeSystem:
         """The connections whose client has closed its end."""
         self.hung_up: set[int] = set()
         """The connections whose client is gone altogether: nothing can be sent to it."""
+        self.replies: list[tuple[SocketName, bytes]] = []
+        """What datagrams were answered with, and where that went."""
         self.notify_paths: dict[int, str] = {}
         """The open notification sockets, by descriptor."""
         self.texts: dict[int, bytes] = {}
@@ -158,6 +161,7 @@ class FakeSystem:
         self._read_ends: dict[int, _Pipe] = {}
         self._write_ends: dict[int, _Pipe] = {}
         self._datagrams: dict[int, deque[bytes]] = {}
+        self._asked: dict[int, deque[Datagram]] = {}
         self._queues: dict[int, deque[Connection]] = {}
         self._watched: dict[int, Callable[[], None]] = {}
         self._turn: deque[int] = deque()
@@ -237,6 +241,12 @@ class FakeSystem:
     def make_room(self, fd: int, count: int) -> None:
         """Let the client of a connection take so many bytes more."""
         self.room[fd] = self.room.get(fd, 0) + count
+        self._awake()
+
+    def ask(self, address: Address, data: bytes, sender: SocketName, **fields: Any) -> None:
+        """Send a datagram to a listener, by whatever name."""
+        fd = next(fd for fd, bound in self.listeners.items() if bound == address)
+        self._asked.setdefault(fd, deque()).append(Datagram(data, sender, **fields))
         self._awake()
 
     def leave(self, fd: int) -> None:
@@ -460,8 +470,10 @@ class FakeSystem:
             self._turn.remove(fd)
 
     def _ready(self, fd: int) -> bool:
-        if fd in self._queues:
+        if fd in self._queues and not self._asked.get(fd):
             return bool(self._queues[fd]) or bool(self.accept_failures)
+        if self._asked.get(fd):
+            return True
         if fd in self._datagrams:
             return bool(self._datagrams[fd])
         if fd in self.sent or fd in self.gone:
@@ -565,8 +577,23 @@ class FakeSystem:
             self._waiting.append(trio.Event())
             await self._waiting[-1].wait()
 
+    def receive_from(self, fd: int) -> Datagram | None:
+        assert fd in self.listeners
+        queue = self._asked.get(fd)
+        return queue.popleft() if queue else None
+
+    def reply(self, fd: int, asked: Datagram, data: bytes) -> bool:
+        assert fd in self.listeners
+        self.replies.append((asked.sender, data))
+        return True
+
     def names(self, fd: int) -> tuple[SocketName, SocketName]:
         assert fd in self.descriptors
+        address = self.listeners.get(fd)
+        if isinstance(address, InetAddress):
+            return SocketName(address.host, address.port), SocketName("")
+        if isinstance(address, UnixAddress):
+            return SocketName(address.path), SocketName("")
         return SocketName("127.0.0.1", 79), SocketName("127.0.0.1", 4711)
 
     def accept(self, fd: int) -> Connection | None:

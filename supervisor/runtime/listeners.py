@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import trio
 
 from supervisor.model.access import Subject
-from supervisor.model.events import Accepted, ListenerClosed, ListenFailed, Listening
+from supervisor.model.events import Accepted, ListenerClosed, ListenFailed, Listening, Taken
 from supervisor.model.state import Exit
+from supervisor.runtime.answering import Answers
 from supervisor.runtime.farewells import Farewells
 from supervisor.runtime.reception import Reception, asks_for_names
 from supervisor.runtime.sockets import Opened, SocketStock, same_place
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from supervisor.model.component import Component, Key, Tag
+    from supervisor.runtime.quotes import Quotes
     from supervisor.runtime.tasks import Tasks
 
 log = logging.getLogger(__name__)
@@ -57,14 +59,16 @@ class ListenerBoard:
         self,
         system: System,
         tasks: Tasks,
-        happened: Callable[[Key, Listening | ListenFailed | ListenerClosed], None],
+        happened: Callable[[Key, Listening | ListenFailed | ListenerClosed | Taken], None],
         accepted: Callable[[Accepted], None],
+        quotes: Quotes,
     ) -> None:
         self._system = system
         self._happened = happened
         self._accepted = accepted
         self._stock = SocketStock(system)
         self._farewells = Farewells(system)
+        self._answers = Answers(system, tasks, quotes)
         self._reception = Reception(system, tasks, self._arrived)
         self._open: dict[Key, _Listener] = {}
         self._held: dict[int, _Held] = {}
@@ -215,6 +219,8 @@ class ListenerBoard:
             return
         for opened in listener.sockets:
             ready = self._offer if listener.spec.owned else self._accept
+            if listener.spec.internal and opened.address.kind == "dgram":
+                ready = self._answer
             self._system.watch(opened.fd, partial(ready, key, opened.fd))
 
     def _unwatch(self, key: Key) -> None:
@@ -244,6 +250,34 @@ class ListenerBoard:
                 return
             self._receive(key, connection)
             if key not in self._open or key in self._asleep:
+                return
+
+    def _answer(self, key: Key, fd: int) -> None:
+        """Answer some of the datagrams that are there."""
+        listener = self._open[key]
+        own = [
+            self._system.names(opened.fd)[0]
+            for each in self._open.values()
+            for opened in each.sockets
+            if opened.address.kind == "dgram"
+        ]
+
+        def is_open() -> bool:
+            present = self._open.get(key)
+            return present is not None and present.sockets is listener.sockets
+
+        for _ in range(AT_ONCE):
+            try:
+                asked = self._system.receive_from(fd)
+            except OSError as error:
+                log.error("cannot take a datagram for %r: %s", key, error.strerror)
+                return
+            if asked is None:
+                return
+            taken = self._answers.answer(listener.spec, fd, asked, own, is_open)
+            if taken and listener.spec.max_rate:
+                self._happened(key, Taken())
+            if not is_open() or key in self._asleep:
                 return
 
     def _receive(self, key: Key, connection: Connection) -> None:

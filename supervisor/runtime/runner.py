@@ -104,7 +104,8 @@ class Runner:
         self._tasks = Tasks()
         self._errands = Errands(system, outputs)
         self._conditions = Conditions(self._errands, self._tasks, self._happened, system.wall)
-        self._listeners = ListenerBoard(system, self._tasks, self._happened, self._accepted)
+        quotes = Quotes(system, self._tasks, qotd)
+        self._listeners = ListenerBoard(system, self._tasks, self._happened, self._accepted, quotes)
         self.checks = Checks(
             system,
             self._errands,
@@ -118,7 +119,6 @@ class Runner:
         self._launches = Launches(
             system, self._tasks, outputs, self.checks, self._listeners, self._happened
         )
-        quotes = Quotes(system, self._tasks, qotd)
         self._builtins = Builtins(system, self._tasks, self._listeners, quotes, self._happened)
         if outbox is not None:
             self._launches.command_begun = outbox.command_begun

@@ -80,13 +80,14 @@ def names(fd: int) -> tuple[SocketName, SocketName]:
         ends = []
         for ask in (connection.getsockname, connection.getpeername):
             try:
-                ends.append(_name(ask()))
+                ends.append(name_of(ask()))
             except OSError:
                 ends.append(SocketName(""))
         return ends[0], ends[1]
 
 
-def _name(name: object) -> SocketName:
+def name_of(name: object) -> SocketName:
+    """Return what Python calls the name of a socket as ours."""
     if isinstance(name, tuple):
         return SocketName(str(name[0]), int(name[1]))
     if isinstance(name, str | bytes):

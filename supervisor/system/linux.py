@@ -16,11 +16,13 @@ from typing import Literal, TypeVar, assert_never
 import trio
 
 from supervisor.model.component import Address, Key
+from supervisor.system.asking import receive_from, reply
 from supervisor.system.connections import consume, farewell, names, peek, send, take
 from supervisor.system.datagrams import Datagrams
 from supervisor.system.launcher import Launcher
 from supervisor.system.port import (
     Connection,
+    Datagram,
     Launch,
     P,
     Reaped,
@@ -243,6 +245,14 @@ class LinuxSystem:
     async def writable(self, fd: int) -> None:
         """Return when a connection takes something, or its client is gone."""
         await trio.lowlevel.wait_writable(fd)
+
+    def receive_from(self, fd: int) -> Datagram | None:
+        """Take one datagram of a stranger; None when there is none now."""
+        return receive_from(fd)
+
+    def reply(self, fd: int, asked: Datagram, data: bytes) -> bool:
+        """Answer *asked* from the address to which it was sent; whether that could be done."""
+        return reply(fd, asked, data)
 
     def names(self, fd: int) -> tuple[SocketName, SocketName]:
         """Return where a connection is at our end, and at the other."""

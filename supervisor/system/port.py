@@ -8,7 +8,7 @@ is `async`. All of them are called from the trio thread only.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, NamedTuple, ParamSpec, Protocol, TypeVar
+from typing import Any, Literal, NamedTuple, ParamSpec, Protocol, TypeVar
 
 from msgspec import Struct
 
@@ -91,6 +91,21 @@ class SocketName(NamedTuple):
 
     address: str
     port: int | None = None
+
+
+class Datagram(NamedTuple):
+    """One datagram, and where an answer to it goes.
+
+    `sender` has no address if it cannot be answered. `ours` is the address of ours to which it was
+    sent, or the path of our UNIX socket. `to_many`: it was sent to others as well. `back` belongs
+    to the system.
+    """
+
+    data: bytes
+    sender: SocketName
+    ours: str = ""
+    to_many: bool = False
+    back: Any = None
 
 
 class ListenError(Exception):
@@ -235,6 +250,19 @@ class System(Protocol):
 
     async def writable(self, fd: int) -> None:
         """Return when a connection takes something, or its client is gone."""
+
+    def receive_from(self, fd: int) -> Datagram | None:
+        """Take one datagram of a stranger; None when there is none now.
+
+        Raises:
+            OSError: the kernel has no memory.
+        """
+
+    def reply(self, fd: int, asked: Datagram, data: bytes) -> bool:
+        """Answer *asked* from the address to which it was sent; whether that could be done.
+
+        Never waits, and does not mind if nobody is there: datagrams may be lost.
+        """
 
     def names(self, fd: int) -> tuple[SocketName, SocketName]:
         """Return where a connection is at our end, and at the other."""

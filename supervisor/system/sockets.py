@@ -12,6 +12,7 @@ from typing import NamedTuple, TypeGuard
 
 from supervisor.model.component import Address, InetAddress, UnixAddress
 from supervisor.model.errors import AlreadyRunning, CannotListen
+from supervisor.system.asking import want_destination
 from supervisor.system.port import Connection, ListenError
 from supervisor.system.users import NoIdentity, find_group, find_user
 
@@ -67,6 +68,8 @@ class Listeners:
         """
         opened = open_listener(address, backlog=backlog)
         opened.setblocking(blocking)
+        if not blocking and opened.type == socket.SOCK_DGRAM:
+            want_destination(opened)
         fd = opened.fileno()
         self._sockets[fd] = opened
         if is_file(address) and (place := place_of(address.path)):
