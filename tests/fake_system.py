@@ -249,6 +249,11 @@ class FakeSystem:
         self._asked.setdefault(fd, deque()).append(Datagram(data, sender, **fields))
         self._awake()
 
+    def waiting_datagrams(self, address: Address) -> int:
+        """Return how many datagrams nobody has taken yet."""
+        fd = next(fd for fd, bound in self.listeners.items() if bound == address)
+        return len(self._asked.get(fd, ()))
+
     def leave(self, fd: int) -> None:
         """Let the client of a connection close its end."""
         self.gone.add(fd)

@@ -14,6 +14,7 @@ from supervisor.model.state import Exit
 from supervisor.runtime import services
 from supervisor.runtime.services import Client, NotReadError
 from supervisor.runtime.tcpmux import Mux
+from supervisor.runtime.turns import Turns
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,7 +55,7 @@ class Builtins:
         self._quotes = quotes
         self._happened = happened
         self._mux = Mux(listeners)
-        self._turns = trio.Lock()
+        self._turns = Turns()
         self._served: dict[Key, _Served] = {}
 
     def serve(self, spawn: Spawn) -> None:

@@ -34,6 +34,13 @@ PAUSE: Final = 1.0
 the connections stay in the kernel's queue."""
 
 
+DATAGRAMS: Final = 64
+"""Datagrams answered in one go for one listener; if there are more, it rests."""
+
+REST: Final = 0.02
+"""Seconds of that rest, so that a flood of datagrams leaves the loop idle most of the time."""
+
+
 class _Listener(NamedTuple):
     spec: Component
     sockets: tuple[Opened, ...]
@@ -241,9 +248,7 @@ class ListenerBoard:
             try:
                 connection = self._system.accept(fd)
             except OSError as error:
-                self._unwatch(key)
-                self._paused[key] = trio.current_time() + PAUSE
-                self._wake.set()
+                self._rest(key, PAUSE)
                 log.error("cannot accept for %r, pausing: %s", key, error.strerror)
                 return
             if connection is None:
@@ -266,7 +271,7 @@ class ListenerBoard:
             present = self._open.get(key)
             return present is not None and present.sockets is listener.sockets
 
-        for _ in range(AT_ONCE):
+        for _ in range(DATAGRAMS):
             try:
                 asked = self._system.receive_from(fd)
             except OSError as error:
@@ -279,6 +284,13 @@ class ListenerBoard:
                 self._happened(key, Taken())
             if not is_open() or key in self._asleep:
                 return
+        self._rest(key, REST)
+
+    def _rest(self, key: Key, seconds: float) -> None:
+        """Accept nothing for *key* for a while."""
+        self._unwatch(key)
+        self._paused[key] = trio.current_time() + seconds
+        self._wake.set()
 
     def _receive(self, key: Key, connection: Connection) -> None:
         spec = self._open[key].spec

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 if TYPE_CHECKING:
+    from supervisor.runtime.turns import Turns
     from supervisor.system.port import System
 
-CHUNK: Final = 32768
+CHUNK: Final = 65536
 """Bytes held for a client at most."""
 
 PATIENCE: Final = 60.0
@@ -37,11 +38,10 @@ class NotReadError(Exception):
 class Client:
     """A connection that is served here.
 
-    All clients take turns, so that no number of them delays anything else: between any two of
-    their turns the loop comes round.
+    All clients take turns, so that no number of them delays anything else.
     """
 
-    def __init__(self, system: System, fd: int, turns: trio.Lock) -> None:
+    def __init__(self, system: System, fd: int, turns: Turns) -> None:
         self.fd = fd
         self.system = system
         self.turns = turns
@@ -50,7 +50,7 @@ class Client:
         """Return what the client has sent, `b""` at its end."""
         while True:
             await self.system.readable(self.fd)
-            async with self.turns:
+            async with self.turns.turn():
                 data = self.system.take(self.fd, CHUNK)
             if data is not None:
                 return data
@@ -69,7 +69,7 @@ class Client:
         """Send as much of *data* as goes; return how many bytes that were. Raises as `send`."""
         with trio.move_on_after(PATIENCE):
             while True:
-                async with self.turns:
+                async with self.turns.turn():
                     count = self.system.send(self.fd, data)
                 if count:
                     return count
@@ -105,8 +105,7 @@ async def chargen(client: Client) -> None:
     twice, at = PATTERN * 2, 0
     while True:
         at = (at + await client.send_some(twice[at : at + len(PATTERN)])) % len(PATTERN)
-        async with client.turns:
-            client.system.take(client.fd, CHUNK)
+        client.system.take(client.fd, CHUNK)
 
 
 def time(wall: float) -> bytes:

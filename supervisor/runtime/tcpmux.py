@@ -64,7 +64,7 @@ async def _line(client: Client) -> str | None:
     line = b""
     while not line.endswith(b"\n"):
         await client.system.readable(client.fd)
-        async with client.turns:
+        async with client.turns.turn():
             seen = client.system.peek(client.fd, LONGEST + 2)
             if seen == b"":
                 return None

@@ -13,7 +13,7 @@ import trio
 from running import House, house
 from supervisor.model.access import Acl, Rule
 from supervisor.model.component import Component, InetAddress, Mode, UnixAddress
-from supervisor.runtime import answering
+from supervisor.runtime import answering, listeners
 from supervisor.runtime.answering import LONGEST, PER_SECOND, SOURCES, is_answerable, most
 from supervisor.runtime.services import PATTERN
 from supervisor.system.port import Datagram, SocketName
@@ -208,9 +208,26 @@ async def test_a_flood_of_invented_sources_is_answered_within_bounds(
     with trio.fail_after(60):
         async with house([internal("echo")]) as home:
             many = [
-                (b"x", SocketName(f"10.0.{n >> 8}.{n & 255}", 4000)) for n in range(2 * SOURCES)
+                (b"x", SocketName(f"10.0.{n >> 8}.{n & 255}", 4000)) for n in range(SOURCES + 9)
             ]
-            assert len(await answers(home, *many)) == SOURCES
+            await answers(home, *many[:SOURCES])
+            while home.system.waiting_datagrams(PLACE):
+                await trio.sleep(listeners.REST)
+            assert len(home.system.replies) == SOURCES
+            assert len(await answers(home, *many[SOURCES : SOURCES + 9])) == SOURCES
+
+
+async def test_a_flood_is_taken_in_parts_with_a_rest_after_each(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    with trio.fail_after(60):
+        async with house([internal("discard")]) as home:
+            begun = trio.current_time()
+            await answers(home, *[(b"x", CLIENT)] * (3 * listeners.DATAGRAMS))
+            assert home.system.waiting_datagrams(PLACE) == 2 * listeners.DATAGRAMS
+            while home.system.waiting_datagrams(PLACE):
+                await trio.sleep(listeners.REST / 2)
+            assert trio.current_time() - begun >= 2 * listeners.REST
 
 
 async def test_an_acl_holds_for_datagrams_and_says_nothing(

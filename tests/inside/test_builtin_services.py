@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from running import House, house
 from supervisor.model.component import Component, ExitAction, InetAddress, Mode
 from supervisor.model.state import Phase
-from supervisor.runtime import services, tcpmux
+from supervisor.runtime import services, tcpmux, turns
 from supervisor.runtime.quotes import as_sent
 from supervisor.runtime.services import CHUNK, PATTERN
 
@@ -225,6 +225,24 @@ def test_a_quote_is_cut_at_512_characters_after_its_line_feeds_are_two() -> None
     assert as_sent(b"x" * 511 + b"\n") == b"x" * 511 + b"\r"
     assert as_sent("\u00e9".encode() * 600) == "\u00e9".encode() * 512
     assert as_sent(b"\xff\n") == b"\xff\r\n"
+
+
+async def test_busy_clients_leave_the_loop_idle_between_their_turns(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    with trio.fail_after(600):
+        async with house([internal("discard")]) as home:
+            first, second = (home.system.connect(PLACE, sends=b"x" * 50 * CHUNK) for _ in range(2))
+            begun = trio.current_time()
+            await home.rest()
+            assert first in home.system.sent
+            left = [len(home.system.sent[fd]) // CHUNK for fd in (first, second)]
+            assert abs(left[0] - left[1]) <= 1
+            assert sum(left) == pytest.approx(100 - turns.AHEAD, abs=1)
+            while home.system.sent:
+                await trio.sleep(turns.EACH)
+            took = trio.current_time() - begun
+            assert took == pytest.approx(sum(left) * turns.EACH, rel=0.1)
 
 
 async def test_a_stop_ends_the_clients_of_a_listener_and_of_nobody_else(
