@@ -23,6 +23,7 @@ from supervisor.model.state import Exit
 from supervisor.system.port import (
     Connection,
     Datagram,
+    Flow,
     Launch,
     Launched,
     LaunchFailed,
@@ -148,6 +149,14 @@ class FakeSystem:
         """The connections whose client is gone altogether: nothing can be sent to it."""
         self.replies: list[tuple[SocketName, bytes]] = []
         """What datagrams were answered with, and where that went."""
+        self.last_byte: dict[int, float] = {}
+        """For each connection that was handed over, by its inode, when a byte went by last."""
+        self.visitors: dict[Address, int] = {}
+        """How many connections there are to a listener that a server owns."""
+        self.tight_lipped = False
+        """The kernel tells nothing about sockets of others."""
+        self.expected: dict[int, bool] = {}
+        """The listeners at which somebody is expected, and whether somebody came."""
         self.notify_paths: dict[int, str] = {}
         """The open notification sockets, by descriptor."""
         self.texts: dict[int, bytes] = {}
@@ -532,6 +541,7 @@ class FakeSystem:
 
     def unlisten(self, fd: int, address: Address) -> None:
         assert self.listeners.pop(fd) == address
+        assert fd not in self.expected, "the request would keep the socket open"
         for connection in self._queues.pop(fd):
             self.descriptors.discard(connection.fd)
         self.close(fd)
@@ -600,6 +610,42 @@ class FakeSystem:
         if isinstance(address, UnixAddress):
             return SocketName(address.path), SocketName("")
         return SocketName("127.0.0.1", 79), SocketName("127.0.0.1", 4711)
+
+    def flow(self, fd: int) -> Flow | None:
+        self.last_byte[fd] = trio.current_time()
+        return Flow(*self.names(fd), fd)
+
+    def quiet(self, flow: Flow) -> float | None:
+        self._told_about_others()
+        last = self.last_byte.get(flow.inode)
+        return None if last is None else trio.current_time() - last
+
+    def connections(self, address: Address) -> int:
+        self._told_about_others()
+        return self.visitors.get(address, 0)
+
+    def expect(self, fd: int) -> None:
+        assert fd in self.listeners
+        self.expected[fd] = bool(self._queues[fd])
+
+    def came(self, fd: int) -> bool:
+        return self.expected[fd]
+
+    def expect_no_more(self, fd: int) -> None:
+        self.expected.pop(fd, None)
+
+    def visit(self, address: Address) -> None:
+        """Have a client come to a listener that a server owns; it is served, and goes."""
+        for fd in self.expected:
+            self.expected[fd] |= self.listeners[fd] == address
+
+    def is_stopped(self, key: Key, generation: int) -> bool:
+        sent = [each for each in self.signals if (each.key, each.generation) == (key, generation)]
+        return bool(sent) and sent[-1].signum == signal.SIGSTOP
+
+    def _told_about_others(self) -> None:
+        if self.tight_lipped:
+            raise OSError(errno.EPERM, os.strerror(errno.EPERM))
 
     def accept(self, fd: int) -> Connection | None:
         if self.accept_failures:

@@ -63,6 +63,7 @@ def plans(draw: st.DrawFn) -> list[Component]:
                 service="tcpmux" if kind == "tcpmux" else None,
                 internal=kind == "tcpmux",
                 tcpmux_master=master,
+                wait=bool(own) and kind != "tcpmux" and draw(st.booleans()),
                 ready=draw(st.sampled_from([None, None, Check(kind="notify")])),
                 start_condition=draw(st.sampled_from([(), (), ("test",)])),
                 exit_actions=tuple(draw(st.lists(st.sampled_from(ACTIONS), max_size=2))),
@@ -90,7 +91,7 @@ STEPS = st.sampled_from(
     [
         *["spawn", "exit", "wake", "order"] * 3,
         *["ready", "answer"] * 2,
-        *["refuse", "check", "command", "alarm", "level", "level", "variable"],
+        *["refuse", "check", "command", "idle", "alarm", "level", "level", "variable"],
         *["fail", "open", "close", "connect", "lose", "clear", "later", "apply", "settle"],
     ]
 )
@@ -108,6 +109,8 @@ def one_step(sim: Simulation, data: st.DataObject) -> None:  # noqa: C901 - It i
             sim.become_ready(data.draw(st.sampled_from(list(sim.children))))
         case "check" if sim.children:
             sim.fail_check(data.draw(st.sampled_from(list(sim.children))))
+        case "idle" if served := sim.served():
+            sim.idle(data.draw(st.sampled_from(served)))
         case "answer" if sim.probing:
             sim.answer_one(data.draw(st.integers(0, 5)))
         case "refuse" if sim.probing:

@@ -11,7 +11,7 @@ from signal import SIGCONT, SIGKILL
 
 from supervisor.engine.engine import Engine
 from supervisor.engine.modes import ALARMED, APART, BOOTING, ONE_RUN, WAITED
-from supervisor.engine.world import Command
+from supervisor.engine.world import Command, Connection
 from supervisor.model.component import Component, Key, Mode
 from supervisor.model.effects import (
     CloseConnection,
@@ -39,6 +39,7 @@ from supervisor.model.events import (
     EngineEvent,
     Exited,
     Happened,
+    Idle,
     ListenerClosed,
     Listening,
     MailTried,
@@ -184,6 +185,15 @@ class Simulation:
         ready = self.engine.world.states[child[0]].ready
         event = Unhealthy(child[1], message) if ready else NotReady(child[1], message)
         self.post(Happened(child[0], event))
+
+    def served(self) -> list[Child]:
+        """Return the children that serve a connection, or own a listener."""
+        links = self.engine.world.links
+        return [child for child in self.children if isinstance(links.get(child[0]), Connection)]
+
+    def idle(self, child: Child) -> None:
+        """Let it be found out that nobody needs a child."""
+        self.post(Happened(child[0], Idle(child[1], "idle for 60 s")))
 
     def run_command(self, tag: Key, text: str = "hello") -> None:
         """Let somebody ask for a command on behalf of *tag*."""

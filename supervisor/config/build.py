@@ -157,7 +157,7 @@ class _Builder:
             access_denied_message=fields.need(keys.ACCESS_DENIED_MESSAGE),
             sockenv=one.flag(keys.SOCKENV),
             resolve=one.flag(keys.RESOLVE),
-            idle_timeout=fields.given(keys.IDLE_TIMEOUT) or 0.0,
+            idle_timeout=serving.idle_timeout(sockets),
             proxy_protocol=fields.given(keys.PROXY_PROTOCOL) or (),
             max_instances=fields.given(keys.MAX_INSTANCES) if many else None,
         )

@@ -10,7 +10,7 @@ from supervisor.config.fields import Fields, Key
 from supervisor.config.host import Host
 from supervisor.config.meanings import Meanings, misspelt
 from supervisor.config.tables import Node, did_you_mean, quoted
-from supervisor.model.component import Address, Check, Mode, Tag
+from supervisor.model.component import Address, Check, Mode, Tag, UnixAddress
 from supervisor.model.errors import Problem
 
 WAIT_RATE = 256
@@ -120,6 +120,20 @@ class Serving:
             what = "is about a server that owns the socket: it needs 'wait = true'"
             self.problems.append(node.problem(what))
         return seconds
+
+    def idle_timeout(self, sockets: tuple[Address, ...]) -> float:
+        """Return after how many silent seconds a connection is ended; 0: never."""
+        node, seconds = self.fields.node(keys.IDLE_TIMEOUT), self.fields.given(keys.IDLE_TIMEOUT)
+        if node is None or seconds is None or self.mode is not Mode.INETD:
+            return 0.0
+        what = ""
+        if self.wait():
+            what = "is about one connection, and with 'wait' a server has them all: see 'idle-stop'"
+        elif any(isinstance(address, UnixAddress) for address in sockets) and not self.internal():
+            what = "is about TCP: nothing tells when a byte last went through a UNIX socket"
+        if what and keys.IDLE_TIMEOUT.name in self.one.own:
+            self.problems.append(node.problem(what))
+        return 0.0 if what else seconds
 
     def names(self, sockets: tuple[Address, ...]) -> tuple[str, ...]:
         """Return the names of the sockets, checking that there is one for each."""

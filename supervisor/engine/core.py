@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from supervisor.engine.initenv import dressed
-from supervisor.engine.machine import step
+from supervisor.engine.machine import IDLE, step
 from supervisor.engine.notes import note_for
 from supervisor.engine.world import Command, Connection, Link, World
 from supervisor.model.component import Key, Tag
@@ -91,6 +91,12 @@ class Core:
         if not isinstance(link, Connection):
             return
         listener = world.states.get(link.owner)
+        if listener is not None and last is not None and world.specs[link.owner].owned:
+            # It has no entity of its own any more, and what became of it is worth knowing.
+            if last.stage == IDLE:
+                last = replace(last, message=f"{last.message}; the next connection starts it")
+            listener = replace(listener, last_exit=last)
+            world.put(link.owner, listener)
         if listener is not None and listener.removed and not listener.live:
             self.forget(link.owner)
 

@@ -16,7 +16,7 @@ from supervisor.engine.levelgates import (
     outside_runlevel,
     wait_first,
 )
-from supervisor.engine.machine import CHECKS
+from supervisor.engine.machine import CHECKS, IDLE
 from supervisor.engine.modes import ONE_RUN
 from supervisor.engine.world import Command, Connection, World, has_instance_limit
 from supervisor.model.component import Check, Key, Mode, Tag
@@ -162,7 +162,7 @@ def _how(last: Exit | None) -> str:
     """Return how something ended, to stand behind "it"."""
     if last is None:
         return "ended"
-    if last.stage in CHECKS:
+    if last.stage in (*CHECKS, IDLE):
         return f"was brought down: {last.message}"
     if last.signal is not None:
         return f"was {last.message}"

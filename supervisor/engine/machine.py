@@ -26,6 +26,7 @@ from supervisor.model.events import (
     ComponentEvent,
     DeadlineReached,
     Exited,
+    Idle,
     ListenerClosed,
     ListenFailed,
     Listening,
@@ -60,6 +61,9 @@ LISTEN_AGAIN = 1.0
 CHECKS = ("ready", "health")
 """The stages of an end that a check of ours caused, see `Exit`."""
 
+IDLE = "idle"
+"""The stage of an end that had no other cause than that nobody needed it any more."""
+
 _FACTS = (
     Spawned,
     SpawnFailed,
@@ -69,6 +73,7 @@ _FACTS = (
     Ready,
     NotReady,
     Unhealthy,
+    Idle,
     Listening,
     ListenFailed,
     ListenerClosed,
@@ -165,7 +170,12 @@ def step(  # noqa: C901, PLR0915 - It is one table.
             return _fail(key, spec, state, now, Exit(stage="ready", message=message))
         case Unhealthy(_, message) if phase is Phase.RUNNING:
             return _fail(key, spec, state, now, Exit(stage="health", message=message))
-        case Ready() | NotReady() | Unhealthy() if phase is not Phase.STARTING:
+        case Idle(_, message) if phase is Phase.RUNNING:
+            return _dismiss(key, spec, state, now, message)
+        case Idle() if phase is Phase.STOPPING:
+            # Whoever found out may have held it, and it is to end.
+            return state, (Signal(key, state.generation, SIGCONT, "tree"),)
+        case Ready() | NotReady() | Unhealthy() | Idle() if phase is not Phase.STARTING:
             return state, ()  # What watched the child had not heard of its end yet.
         case SpawnFailed(_, exit, chance) if phase in (Phase.STARTING, Phase.STOPPING):
             return _ended(spec, replace(state, last_exit=exit), now, chance), ()
@@ -216,6 +226,7 @@ def step(  # noqa: C901, PLR0915 - It is one table.
             | Ready()
             | NotReady()
             | Unhealthy()
+            | Idle()
             | Listening()
             | ListenFailed()
             | ListenerClosed()
@@ -289,11 +300,25 @@ def _fail(key: Key, spec: Component, state: State, now: float, why: Exit) -> Ste
     return failed, _ask(key, spec, state, spec.stop_scope)
 
 
+def _dismiss(key: Key, spec: Component, state: State, now: float, why: str) -> Step:
+    """Bring down a child that nobody needs: that is as good as an order."""
+    stopping = replace(
+        _enter(state, Phase.STOPPING, now),
+        wanted=False,
+        lowered=True,
+        last_exit=Exit(stage=IDLE, message=why, lasted=now - state.born),
+        deadline=now + spec.stop_timeout,
+    )
+    asked = _ask(key, spec, state, spec.stop_scope)
+    return stopping, (*asked, Signal(key, state.generation, SIGCONT, "tree"))
+
+
 def _cause(state: State, end: Exit) -> Exit:
-    """Return why the child of *state* ended: *end*, unless a check of ours is behind it."""
+    """Return why the child of *state* ended: *end*, unless we found a reason ourselves."""
     cause = state.last_exit
-    failed = state.phase is Phase.STOPPING and not state.lowered
-    if not failed or cause is None or cause.stage not in CHECKS:
+    if state.phase is not Phase.STOPPING or cause is None:
+        return end
+    if cause.stage != IDLE and (state.lowered or cause.stage not in CHECKS):
         return end
     return replace(cause, at=end.at, lasted=end.lasted, cpu=end.cpu, peak=end.peak)
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from supervisor.engine.machine import CHECKS
+from supervisor.engine.machine import CHECKS, IDLE
 from supervisor.engine.modes import ONE_RUN
 from supervisor.model.component import Component, Key
 from supervisor.model.effects import Level, Note
 from supervisor.model.events import (
     ComponentEvent,
     DeadlineReached,
+    Idle,
     ListenFailed,
     NotReady,
     SpawnFailed,
@@ -57,7 +58,7 @@ def note_for(
             text = f"{key!r} {_how(new.last_exit)}; its processes {left} are brought down"
             return Note(key, "exited", "warning", text)
         case Phase.STOPPING:
-            return Note(key, "stopping", "info", f"{key!r} is stopping")
+            return _stopping(key, event)
         case Phase.WAITING if isinstance(event, DeadlineReached):
             return Note(key, "retry", "info", f"{key!r} is tried again")
         case Phase.STOPPED | Phase.FINISHED | Phase.SLEEPING | Phase.WAITING if old.live:
@@ -66,6 +67,13 @@ def note_for(
             return Note(key, "stopped", "info", f"{key!r} is stopped")
         case _:
             return None
+
+
+def _stopping(key: Key, event: ComponentEvent) -> Note:
+    """Tell that it is asked to go."""
+    if isinstance(event, Idle):
+        return Note(key, IDLE, "info", f"{key!r} is stopping: {event.message}")
+    return Note(key, "stopping", "info", f"{key!r} is stopping")
 
 
 def _end(key: Key, spec: Component, old: State, new: State, now: float) -> Note:
@@ -87,7 +95,7 @@ def _end(key: Key, spec: Component, old: State, new: State, now: float) -> Note:
 
 
 def _how(last: Exit | None) -> str:
-    if last is not None and last.stage in CHECKS:
+    if last is not None and last.stage in (*CHECKS, IDLE):
         return f"was brought down: {last.message}"
     return last.message if last is not None and last.message else "ended"
 

@@ -119,6 +119,16 @@ class Unhealthy(Struct, frozen=True):
     message: str
 
 
+class Idle(Struct, frozen=True):
+    """Nobody has needed the child of this generation for as long as it may be kept for nothing.
+
+    It serves a connection, or whoever comes to a listener. It may be held by SIGSTOP.
+    """
+
+    generation: int
+    message: str
+
+
 class Listening(Struct, frozen=True):
     """The listener of this generation accepts connections."""
 
@@ -176,6 +186,7 @@ ComponentEvent = (
     | Ready
     | NotReady
     | Unhealthy
+    | Idle
     | Listening
     | ListenFailed
     | ListenerClosed

@@ -44,7 +44,7 @@ class Exit(Struct, frozen=True, kw_only=True):
 
     Exactly one of `code`, `signal` and `stage` is set. `stage` names the step of a start that
     failed (`chdir`, `exec`, `user`, `listen`, `start-condition` …), or the check that did (`ready`,
-    `health`), and `errno` the system's reason. `at` is Unix
+    `health`), or that nobody needed it (`idle`), and `errno` the system's reason. `at` is Unix
     time, `lasted` the seconds the child lived, `cpu` its processor seconds, `peak` the largest
     resident size in bytes of any process it waited for.
     """

@@ -17,10 +17,11 @@ if TYPE_CHECKING:
     from supervisor.model.component import Component, Key
     from supervisor.model.effects import Spawn
     from supervisor.runtime.checks import Checks
+    from supervisor.runtime.idle import IdleWatch
     from supervisor.runtime.listeners import ListenerBoard
     from supervisor.runtime.output import Outputs
     from supervisor.runtime.tasks import Tasks
-    from supervisor.system.port import System
+    from supervisor.system.port import Flow, System
 
 FIRST_PASSED: Final = 3
 """The number of the first listening socket that a child gets. Source: sd_listen_fds(3)."""
@@ -46,6 +47,7 @@ class Launches:
         outputs: Outputs,
         checks: Checks,
         listeners: ListenerBoard,
+        idle: IdleWatch,
         happened: Callable[[Key, ComponentEvent], None],
     ) -> None:
         self.command_begun: Callable[[Key], None] = lambda _key: None
@@ -55,6 +57,7 @@ class Launches:
         self._outputs = outputs
         self._checks = checks
         self._listeners = listeners
+        self._idle = idle
         self._happened = happened
         self._hosts = Hosts(system)
 
@@ -78,6 +81,7 @@ class Launches:
         ours: list[int] = []
         """What the child gets and we need no more."""
         try:
+            flow = self._flow(spawn)
             launch = self._prepare(spawn, ours, hosts)
         except CannotPrepare as failure:
             self._close(ours)
@@ -87,6 +91,8 @@ class Launches:
         def report(outcome: Launched | LaunchFailed) -> None:
             self._close(ours)
             self._launched(outcome)
+            if isinstance(outcome, Launched):
+                self._watch(spawn, flow)
 
         try:
             self._system.launch(launch, report)
@@ -149,6 +155,19 @@ class Launches:
         if spawn.connection is not None:
             return self._listeners.descriptors(self._listeners.owner(spawn.connection))
         return () if "#" in spawn.key else self._listeners.hold(spawn.key, spawn.spec)
+
+    def _flow(self, spawn: Spawn) -> Flow | None:
+        """Return the connection that a child serves, if its silence is to be noticed."""
+        if spawn.connection is None or spawn.spec.owned or not spawn.spec.idle_timeout:
+            return None
+        return self._system.flow(self._listeners.look_at(spawn.connection))
+
+    def _watch(self, spawn: Spawn, flow: Flow | None) -> None:
+        """Look out for the time when nobody needs the child any more."""
+        if spawn.connection is not None and spawn.spec.owned:
+            self._idle.owns(spawn.key, spawn.generation)
+        else:
+            self._idle.serves(spawn.key, spawn.generation, spawn.spec, flow)
 
     def _close(self, ours: list[int]) -> None:
         while ours:

@@ -157,8 +157,16 @@ class ListenerBoard:
 
     def descriptors(self, key: Key) -> tuple[int, ...]:
         """Return the descriptors of the listener of *key*, none if it is closed."""
+        return tuple(opened.fd for opened in self.opened(key))
+
+    def opened(self, key: Key) -> tuple[Opened, ...]:
+        """Return the sockets of the listener of *key*, none if it is closed."""
         listener = self._open.get(key)
-        return () if listener is None else tuple(opened.fd for opened in listener.sockets)
+        return () if listener is None else listener.sockets
+
+    def idle_stop(self, key: Key) -> float:
+        """Return for how long a server may have an open listener to which nobody comes; 0: ever."""
+        return self._open[key].spec.idle_stop
 
     # --- connections
 

@@ -50,6 +50,7 @@ from supervisor.runtime.builtins import Builtins
 from supervisor.runtime.checks import Checks
 from supervisor.runtime.conditions import Conditions
 from supervisor.runtime.errands import Errands
+from supervisor.runtime.idle import IdleWatch
 from supervisor.runtime.launches import Launches
 from supervisor.runtime.listeners import ListenerBoard
 from supervisor.runtime.network import Network, RealNetwork
@@ -116,8 +117,15 @@ class Runner:
             notify_prefix,
             self._listeners.descriptors,
         )
+        self._idle = IdleWatch(system, self._tasks, self._listeners, self._happened)
         self._launches = Launches(
-            system, self._tasks, outputs, self.checks, self._listeners, self._happened
+            system,
+            self._tasks,
+            outputs,
+            self.checks,
+            self._listeners,
+            self._idle,
+            self._happened,
         )
         self._builtins = Builtins(system, self._tasks, self._listeners, quotes, self._happened)
         if outbox is not None:
@@ -165,6 +173,7 @@ class Runner:
             if isinstance(report, Reaped):
                 self.outputs.drain(report.key)
                 self.checks.end(report.key, report.generation)
+                self._idle.end(report.key)
                 happened: Exited | TreeChanged = Exited(
                     report.generation, report.exit, report.lost, self.system.chance()
                 )
@@ -295,6 +304,7 @@ class Runner:
                 self.outputs.retune(key, spec)
                 self._listeners.retune(key, spec)
                 self.checks.retune(key, spec)
+                self._idle.retune(key)
             case Forget(key):
                 self._forget(key)
             case Note():

@@ -71,6 +71,7 @@ class SocketStock:
         until = trio.current_time() + KEPT
         for opened in sockets:
             self._system.unwatch(opened.fd)
+            self._system.expect_no_more(opened.fd)
             if keep:
                 self._parked[opened.address] = _Parked(opened, until)
             else:

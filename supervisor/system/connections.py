@@ -7,7 +7,7 @@ import os
 import socket
 from collections.abc import Iterator
 
-from supervisor.system.port import SocketName
+from supervisor.system.port import Flow, SocketName
 
 
 @contextlib.contextmanager
@@ -84,6 +84,14 @@ def names(fd: int) -> tuple[SocketName, SocketName]:
             except OSError:
                 ends.append(SocketName(""))
         return ends[0], ends[1]
+
+
+def flow(fd: int) -> Flow | None:
+    """Return which TCP connection that is; see `supervisor.system.port.System.flow`."""
+    ours, theirs = names(fd)
+    if ours.port is None or theirs.port is None:
+        return None
+    return Flow(ours, theirs, os.fstat(fd).st_ino)
 
 
 def name_of(name: object) -> SocketName:

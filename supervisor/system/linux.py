@@ -16,13 +16,16 @@ from typing import Literal, TypeVar, assert_never
 import trio
 
 from supervisor.model.component import Address, Key
+from supervisor.system import netdiag
+from supervisor.system.arrivals import Arrivals
 from supervisor.system.asking import receive_from, reply
-from supervisor.system.connections import consume, farewell, names, peek, send, take
+from supervisor.system.connections import consume, farewell, flow, names, peek, send, take
 from supervisor.system.datagrams import Datagrams
 from supervisor.system.launcher import Launcher
 from supervisor.system.port import (
     Connection,
     Datagram,
+    Flow,
     Launch,
     P,
     Reaped,
@@ -31,7 +34,7 @@ from supervisor.system.port import (
     TreeReport,
 )
 from supervisor.system.process_setup import ProcessSetup, remember_process
-from supervisor.system.proctable import ProcessTable
+from supervisor.system.proctable import ProcessTable, is_stopped
 from supervisor.system.readiness import Readiness
 from supervisor.system.reaper import Reaper
 from supervisor.system.sockets import BACKLOG, Listeners
@@ -72,6 +75,7 @@ class LinuxSystem:
         self._readiness = Readiness()
         self._listeners = Listeners()
         self._datagrams = Datagrams()
+        self._arrivals = Arrivals()
         self._launcher = Launcher(
             setup, self._forest, self._readiness, blocking=self.blocking, wall=self.wall
         )
@@ -83,6 +87,7 @@ class LinuxSystem:
         self._readiness.dispose()
         self._listeners.dispose()
         self._datagrams.dispose()
+        self._arrivals.dispose()
         self._table.dispose()
 
     def wall(self) -> float:
@@ -257,6 +262,36 @@ class LinuxSystem:
     def names(self, fd: int) -> tuple[SocketName, SocketName]:
         """Return where a connection is at our end, and at the other."""
         return names(fd)
+
+    # --- what others do with sockets
+
+    def flow(self, fd: int) -> Flow | None:
+        """Return which TCP connection that is; None for a UNIX socket."""
+        return flow(fd)
+
+    def quiet(self, flow: Flow) -> float | None:
+        """Return for how many seconds no byte went either way, None if the connection is gone."""
+        return netdiag.quiet(flow)
+
+    def connections(self, address: Address) -> int:
+        """Return how many connections there are to a listener, accepted or waiting for that."""
+        return netdiag.connections(address)
+
+    def expect(self, fd: int) -> None:
+        """From now on remember whether somebody comes to a listener."""
+        self._arrivals.ask(fd)
+
+    def came(self, fd: int) -> bool:
+        """Return whether somebody has come since `expect`, even if others have served them."""
+        return self._arrivals.came(fd)
+
+    def expect_no_more(self, fd: int) -> None:
+        """End `expect` (no error if it was not called)."""
+        self._arrivals.forget(fd)
+
+    def is_stopped(self, key: Key, generation: int) -> bool:
+        """Return whether no process of that child's tree can run, because of SIGSTOP."""
+        return all(map(is_stopped, self.processes(key, generation)))
 
     # --- slow things
 

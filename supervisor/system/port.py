@@ -108,6 +108,14 @@ class Datagram(NamedTuple):
     back: Any = None
 
 
+class Flow(NamedTuple):
+    """One TCP connection as the kernel knows it, whoever holds it."""
+
+    ours: SocketName
+    theirs: SocketName
+    inode: int
+
+
 class ListenError(Exception):
     """A listening socket could not be opened. `stage` is `socket`, `bind`, `chmod` … ."""
 
@@ -266,6 +274,41 @@ class System(Protocol):
 
     def names(self, fd: int) -> tuple[SocketName, SocketName]:
         """Return where a connection is at our end, and at the other."""
+
+    # --- what others do with sockets
+
+    def flow(self, fd: int) -> Flow | None:
+        """Return which TCP connection that is; None for a UNIX socket."""
+
+    def quiet(self, flow: Flow) -> float | None:
+        """Return for how many seconds no byte went either way, None if the connection is gone.
+
+        Raises:
+            OSError: the kernel does not tell.
+        """
+
+    def connections(self, address: Address) -> int:
+        """Return how many connections there are to a listener, accepted or waiting for that.
+
+        Raises:
+            OSError: the kernel does not tell.
+        """
+
+    def expect(self, fd: int) -> None:
+        """From now on remember whether somebody comes to a listener, and do not wake up for it.
+
+        Raises:
+            OSError: the kernel does not do that.
+        """
+
+    def came(self, fd: int) -> bool:
+        """Return whether somebody has come since `expect`, even if others have served them."""
+
+    def expect_no_more(self, fd: int) -> None:
+        """End `expect` (no error if it was not called)."""
+
+    def is_stopped(self, key: Key, generation: int) -> bool:
+        """Return whether no process of that child's tree can run, because of SIGSTOP."""
 
     # --- slow things
 

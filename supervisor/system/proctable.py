@@ -81,6 +81,19 @@ def user_of(pid: int) -> int | None:
         return None
 
 
+def is_stopped(pid: int) -> bool:
+    """Return whether no thread of *pid* can run: SIGSTOP has reached all, or there is none."""
+    try:
+        threads = os.listdir(f"/proc/{pid}/task")
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+    for thread in threads:
+        data = _read(f"/proc/{pid}/task/{thread}/stat")
+        if data and data[data.rindex(b")") + 2 : data.rindex(b")") + 3] not in b"TtZX":
+            return False
+    return True
+
+
 def read_variable(pid: int, name: bytes) -> bytes | None:
     """Return a variable of the environment *pid* was executed with, None if it cannot be seen.
 

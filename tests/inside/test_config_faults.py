@@ -30,6 +30,13 @@ IN_A_COMPONENT = [
         "raw are not supported",
     ),
     ('mode = "inetd"\nsocket = "unix:///x"\nidle-stop = 5', 5, "idle-stop", "needs 'wait = true'"),
+    ('mode = "inetd"\nsocket = "unix:///x"\nidle-timeout = 5', 5, "idle-timeout", "is about TCP"),
+    (
+        'mode = "inetd"\nsocket = "inet://:79"\nwait = true\nidle-timeout = 5',
+        6,
+        "idle-timeout",
+        "see 'idle-stop'",
+    ),
     (
         'mode = "inetd"\nsocket = "unix:///x"\ninternal = true\nservice = "echo"',
         2,
