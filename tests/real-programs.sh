@@ -1,10 +1,13 @@
 #!/bin/sh
-# Install the real programs that some tests run (servers, m4, the shells of the completions), where
-# that is possible: as root, with apt-get. Where it is not, those tests skip themselves and say why,
-# so this never fails.
+# Install the real programs that some tests run (servers and their clients, m4, the shells of the
+# completions), where that is possible: as root, with apt-get. Where it is not, those tests skip
+# themselves and say why, so this never fails.
 set -u
 
-programs='nginx redis-server postgresql m4 zsh fish'
+# Each as BINARY or BINARY:PACKAGE.
+programs='nginx redis-server postgres:postgresql m4 zsh fish git curl rsync sshd:openssh-server
+micro-httpd in.tftpd:tftpd-hpa tftp:tftp-hpa uuidd:uuid-runtime socat haproxy'
+PATH=$PATH:/usr/sbin:/sbin
 
 has() {
     command -v "$1" >/dev/null 2>&1 || ls /usr/lib/postgresql/*/bin/"$1" >/dev/null 2>&1
@@ -12,11 +15,10 @@ has() {
 
 missing=
 for program in $programs; do
-    case $program in
-    postgresql) has postgres || missing="$missing $program" ;;
-    *) has "$program" || missing="$missing $program" ;;
-    esac
+    has "${program%:*}" || missing="$missing ${program#*:}"
 done
+# For its configuration; where there is another inetd, the package would put that out.
+[ -e /etc/inetd.conf ] || has xinetd || missing="$missing openbsd-inetd"
 [ -n "$missing" ] || exit 0
 
 if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null 2>&1; then
