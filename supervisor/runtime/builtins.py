@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from functools import partial
-from signal import SIGCONT
 from typing import TYPE_CHECKING
 
 import trio
@@ -59,7 +58,10 @@ class Builtins:
         self._served: dict[Key, _Served] = {}
 
     def serve(self, spawn: Spawn) -> None:
-        """Begin to serve the connection of *spawn*, and report `Spawned`; at its end `Exited`."""
+        """Begin to serve the connection of *spawn*, and report `Spawned`; at its end `Exited`.
+
+        The connection stays the listener's, which closes it when the engine forgets it.
+        """
         served = self._served[spawn.key] = _Served(spawn.generation)
         self._happened(spawn.key, Spawned(spawn.generation, None, self._system.wall()))
         self._tasks.start(f"serving {spawn.key}", partial(self._serve, spawn, served))
@@ -69,9 +71,8 @@ class Builtins:
         served = self._served.get(key)
         if served is None or served.generation != generation:
             return False
-        if signum != SIGCONT:
-            served.signal = served.signal or signum
-            served.scope.cancel()
+        served.signal = served.signal or signum
+        served.scope.cancel()
         return True
 
     async def _serve(self, spawn: Spawn, served: _Served) -> None:
@@ -88,7 +89,6 @@ class Builtins:
             log.exception("cannot go on with serving %s: this is a bug in piesd", spawn.key)
             code, message = 1, "failed"
         finally:
-            self._listeners.drop(spawn.connection)
             del self._served[spawn.key]
         how = Exit(code=code, message=message, at=self._system.wall())
         if served.signal:

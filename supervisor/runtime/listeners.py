@@ -191,13 +191,6 @@ class ListenerBoard:
         """Return whose listener has the connection of that number, or is it."""
         return self._held[connection].key
 
-    def drop(self, connection: int) -> None:
-        """Close a connection that has been served here, unless it has been passed on."""
-        held = self._held.pop(connection, None)
-        if held is not None and held.fd is not None:
-            self._system.close(held.fd)
-            self._wake.set()
-
     def subordinates(self, master: Tag) -> tuple[Component, ...]:
         """Return those that get their clients from *master* and take some now."""
         return tuple(

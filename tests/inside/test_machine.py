@@ -448,3 +448,13 @@ def test_an_impossible_event_is_told_and_leaves_the_state(
 ) -> None:
     with pytest.raises(IllegalEvent, match="cannot apply"):
         step("web", WEB, State(phase=phase), event, 0.0)
+
+
+def test_only_what_piesd_serves_itself_runs_without_a_pid() -> None:
+    served = Life(replace(WEB, internal=True)).at(0, Start(), Release(), Spawned(1, None))
+    assert (served.phase(), served.state.pid) == (Phase.RUNNING, None)
+    with pytest.raises(IllegalEvent):
+        Life(WEB).at(0, Start(), Release(), Spawned(1, None))
+    asked = Life(replace(WEB, internal=True)).at(0, Start(), Release(), Stop(), Lower(5))
+    asked.at(1, Spawned(1, None), Exited(1, Exit(signal=SIGTERM, message="was ended")))
+    assert asked.phase() is Phase.STOPPED

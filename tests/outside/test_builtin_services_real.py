@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import socket
 import struct
 import time
@@ -20,6 +21,8 @@ from supervisor.runtime.answering import PER_SECOND
 from supervisor.runtime.services import PATTERN
 
 pytestmark = pytest.mark.real
+
+ME = pwd.getpwuid(os.geteuid()).pw_name
 
 _HOSTS = {"echo": 2, "discard": 3, "time": 4, "daytime": 5, "chargen": 6, "qotd": 7}
 """The last number of the loopback address at which each service is, at any free port."""
@@ -237,6 +240,7 @@ def test_a_connection_has_a_row_without_pid_and_ends_with_its_component(tmp_path
             _, row = daemon.rows("echo")
             assert row["status"] == "running"
             assert "PID" not in row
+            assert "is running (since" in daemon.piesctl("why", "echo#1")
             assert "running" in daemon.piesctl("list")
             assert daemon.order("DELETE", {"op": "component", "arg": "echo"}).status == 200
             assert client.recv(10) == b""
@@ -395,10 +399,15 @@ def muxed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Piesd]:
             'service = "env"\ntcpmux = true\nsockenv = true\nshell = true\n'
             "command = '''echo $REMOTEIP $LOCALPORT'''",
         )
+        + below.format(
+            "mine",
+            f'service = "mine"\ntcpmux = true\ncommand = "echo +yes"\nacl = ["deny user {ME}"]\n'
+            'access-denied-message = "not for you"',
+        )
         + below.format("off", 'service = "off"\ncommand = "cat"\nenabled = false')
     )
     with piesd(home, config) as daemon:
-        daemon.until_status("env", "listener")
+        daemon.until_status("mine", "listener")
         yield daemon
 
 
@@ -450,7 +459,15 @@ def test_what_is_unknown_is_refused(muxed: Piesd, name: bytes) -> None:
 def test_help_names_what_there_is(muxed: Piesd) -> None:
     with _mux(muxed) as client:
         client.sendall(b"HELP\r\n")
-        assert _all(client) == b"Copy\r\nown\r\none\r\nenv\r\n"
+        assert _all(client) == b"Copy\r\nown\r\none\r\nenv\r\nmine\r\n"
+
+
+def test_a_subordinate_knows_the_users_of_its_master_and_keeps_them_out(muxed: Piesd) -> None:
+    with _mux(muxed) as stranger, _mux(muxed, socket.AF_UNIX) as known:
+        stranger.sendall(b"mine\r\n")
+        assert _all(stranger) == b"+yes\n"
+        known.sendall(b"mine\r\n")
+        assert _all(known) == b"not for you"
 
 
 def test_a_subordinate_has_limits_of_its_own(muxed: Piesd) -> None:
