@@ -365,13 +365,15 @@ def test_a_service_that_asks_is_not_answered(served: Piesd) -> None:
             service.recv(100)
 
 
-def test_a_wildcard_socket_answers_from_the_address_that_was_asked(tmp_path: Path) -> None:
+def test_a_wildcard_socket_answers_from_the_address_that_alone_was_asked(tmp_path: Path) -> None:
     with piesd(tmp_path, _internal("echo", "echo", ["inet+udp://0.0.0.0:0"])) as daemon:
         port = _port(daemon, "0.0.0.0", socket.SOCK_DGRAM)
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
             client.settimeout(PATIENCE)
-            client.sendto(b"x", ("127.0.0.99", port))
-            assert client.recvfrom(10) == (b"x", ("127.0.0.99", port))
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+            client.sendto(b"to many", ("127.255.255.255", port))
+            client.sendto(b"to one", ("127.0.0.99", port))
+            assert client.recvfrom(10) == (b"to one", ("127.0.0.99", port))
 
 
 # --- tcpmux
