@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from supervisor.model.events import Exited, Spawned
+from supervisor.model.events import Exited, Idle, Spawned
 from supervisor.model.state import Exit
 from supervisor.runtime import services
 from supervisor.runtime.services import Client, NotReadError
@@ -35,6 +35,7 @@ class _Served:
         self.scope = trio.CancelScope()
         self.signal = 0
         """What has ended it."""
+        self.over = trio.Event()
 
 
 class Builtins:
@@ -80,7 +81,12 @@ class Builtins:
         code, message = 0, "ended"
         try:
             with served.scope:
-                await self._talk(spawn, spawn.connection)
+                fd = self._listeners.look_at(spawn.connection)
+                client = Client(self._system, fd, self._turns)
+                if spawn.spec.idle_timeout:
+                    watch = partial(self._watch, spawn, served, client)
+                    self._tasks.start(f"the idleness of {spawn.key}", watch)
+                await self._talk(spawn, spawn.connection, client)
         except NotReadError:
             message = f"gave up a client that read nothing for {services.PATIENCE:g} s"
         except OSError:
@@ -90,13 +96,22 @@ class Builtins:
             code, message = 1, "failed"
         finally:
             del self._served[spawn.key]
+            served.over.set()
         how = Exit(code=code, message=message, at=self._system.wall())
         if served.signal:
             how = Exit(signal=served.signal, message="was ended", at=how.at)
         self._happened(spawn.key, Exited(spawn.generation, how, (), self._system.chance()))
 
-    async def _talk(self, spawn: Spawn, connection: int) -> None:
-        client = Client(self._system, self._listeners.look_at(connection), self._turns)
+    async def _watch(self, spawn: Spawn, served: _Served, client: Client) -> None:
+        """Report a connection on which nothing goes either way."""
+        seconds = spawn.spec.idle_timeout
+        while (due := client.active_at + seconds) > trio.current_time():
+            with trio.move_on_at(due):
+                await served.over.wait()
+                return
+        self._happened(spawn.key, Idle(spawn.generation, f"idle for {seconds:g} s"))
+
+    async def _talk(self, spawn: Spawn, connection: int, client: Client) -> None:
         match spawn.spec.service:
             case "echo":
                 await services.echo(client)

@@ -45,6 +45,8 @@ class Client:
         self.fd = fd
         self.system = system
         self.turns = turns
+        self.active_at = trio.current_time()
+        """When a byte went last, either way."""
 
     async def receive(self) -> bytes:
         """Return what the client has sent, `b""` at its end."""
@@ -53,6 +55,7 @@ class Client:
             async with self.turns.turn():
                 data = self.system.take(self.fd, CHUNK)
             if data is not None:
+                self.active_at = trio.current_time()
                 return data
 
     async def send(self, data: bytes) -> None:
@@ -72,6 +75,7 @@ class Client:
                 async with self.turns.turn():
                     count = self.system.send(self.fd, data)
                 if count:
+                    self.active_at = trio.current_time()
                     return count
                 await self.system.writable(self.fd)
         raise NotReadError

@@ -112,6 +112,26 @@ async def test_a_client_that_reads_slowly_is_served_on(
             assert said(home, fd) == b"abc"
 
 
+async def test_a_client_on_whose_connection_nothing_goes_either_way_is_ended(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    with trio.fail_after(600):
+        async with house([internal("echo", idle_timeout=30)]) as home:
+            fd = home.system.connect(PLACE, sends=b"hello")
+            await trio.sleep(29)
+            home.system.say(fd, b"again")
+            await trio.sleep(29)
+            assert home.phase("echo#1") is Phase.RUNNING
+            await trio.sleep(2)
+            assert fd not in home.system.descriptors
+            assert home.texts("idle") == ["'echo#1' is stopping: idle for 30 s"]
+            gone = home.system.connect(PLACE)
+            home.system.leave(gone)
+            await trio.sleep(60)
+            assert len(home.texts("idle")) == 1
+            assert set(home.runner.engine.world.states) == {"echo"}
+
+
 async def test_discard_takes_everything_and_says_nothing(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
