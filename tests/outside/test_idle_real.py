@@ -199,7 +199,7 @@ def test_a_silent_connection_is_ended_and_one_that_talks_is_not(tmp_path: Path) 
 mode = "inetd"
 socket = "inet://127.0.0.1:{port}"
 command = "cat"
-idle-timeout = 0.4
+idle-timeout = 1.5
 """
     with piesd(tmp_path, config) as daemon:
         silent = socket.create_connection(("127.0.0.1", port), PATIENCE)
@@ -218,7 +218,7 @@ idle-timeout = 0.4
             talking.sendall(b"x")
             assert talking.recv(1) == b"x"
             daemon.until(lambda: "'cat#1' stopped" in daemon.log)
-            assert "'cat#1' is stopping: idle for 0.4 s" in daemon.log
+            assert "'cat#1' is stopping: idle for 1.5 s" in daemon.log
             assert talking.recv(1) == b""  # Nor may it be silent for so long.
 
 

@@ -122,7 +122,7 @@ socket = "unix://{place}"
 command = ["{executable("uuidd")}", "--socket-activation", "--no-pid", "--debug", "--no-fork"]
 stdout = "null"
 stderr = "null"
-idle-stop = 0.3
+idle-stop = 900
 """
     ask = (executable("uuidd"), "-r", "-s", place)
     with piesd(home, config) as daemon:
@@ -132,6 +132,7 @@ idle-stop = 0.3
         os.kill(pid, signal.SIGKILL)
         daemon.until(lambda: pid not in servers(daemon, "uuidd"))
         assert len(run(*ask).split()[-1]) == 36
+        assert reload_with(daemon, config.replace("900", "0.3")) == [("uuidd", "live")]
         daemon.until(lambda: not servers(daemon, "uuidd"))
         row = daemon.row("uuidd")
         assert row["last-exit"]["message"] == "idle for 0.3 s; the next connection starts it"
