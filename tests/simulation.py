@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from signal import SIGCONT, SIGKILL
 
 from supervisor.engine.engine import Engine
+from supervisor.engine.gates import blocked_by
 from supervisor.engine.modes import ALARMED, APART, BOOTING, ONE_RUN, WAITED
 from supervisor.engine.world import Command, Connection
 from supervisor.model.component import Component, Key, Mode
@@ -430,6 +431,8 @@ class Simulation:
                 assert (state.pid is None) is internal, f"{key} runs with PID {state.pid}"
             elif state.phase is not Phase.STOPPING:
                 assert state.pid is None, f"{key} is {state.phase} and has PID {state.pid}"
+            if state.phase is Phase.WAITING:
+                assert blocked_by(world, key) is not None, f"{key} waits for nothing"
             if state.phase is Phase.SLEEPING:
                 assert state.deadline is not None, f"{key} sleeps for ever"
             if world.outside(key) and state.phase in (Phase.RUNNING, Phase.LISTENING):

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from itertools import islice
+
 from supervisor.engine.modes import ALARMED, APART, BOOTING, ON_DEMAND
 from supervisor.engine.world import World
 from supervisor.model.component import Key, Mode, Tag
 from supervisor.model.state import Block, Phase
+
+NAMED = 5
+"""How many are named in a sentence."""
 
 GIVEN_UP = 3
 """Rounds of SIGKILL after which a change of the runlevel waits no longer for what leaves it."""
@@ -47,7 +52,9 @@ def boot_first(world: World, key: Key) -> Block | None:
     first = Mode.SYSINIT if world.boot_state == "sysinit" else Mode.BOOTWAIT
     tags = tuple(tag for tag in world.waited if world.specs[tag].mode is first)
     tags = tuple(tag for tag in tags if awaited(world, tag))
-    return Block(type="boot", message=f"{first} components come first{_named(tags)}", tags=tags)
+    return Block(
+        type="boot", message=f"{first} components come first{_named(tags, len(tags))}", tags=tags
+    )
 
 
 def boot_allows(world: World, mode: Mode) -> bool:
@@ -110,10 +117,11 @@ def level_change(world: World, key: Key) -> Block | None:
     """What does not belong to the new runlevel goes down first."""
     if not world.leaving or not _takes_its_turn(world, key):
         return None
-    tags = tuple(tag for tag in world.leaving if is_leaving(world, tag))
+    tags = tuple(islice((tag for tag in world.leaving if is_leaving(world, tag)), NAMED))
     if not tags:
         return None
-    message = f"what leaves runlevel {world.previous_runlevel} stops first{_named(tags)}"
+    more = _named(tags, len(world.leaving))
+    message = f"what leaves runlevel {world.previous_runlevel} stops first{more}"
     return Block(type="runlevel-change", message=message, tags=tags)
 
 
@@ -129,7 +137,7 @@ def _takes_its_turn(world: World, key: Key) -> bool:
     return world.is_component(key) and mode not in APART and mode not in ALARMED
 
 
-def _named(tags: tuple[Tag, ...]) -> str:
-    if not tags:
-        return ""
-    return f": {', '.join(tags[:5])}" + (f" and {len(tags) - 5} more" if len(tags) > 5 else "")
+def _named(tags: tuple[Tag, ...], count: int) -> str:
+    """Return the first of *tags*, of which there are *count*, to stand at the end of a sentence."""
+    more = f" and {count - NAMED} more" if count > NAMED else ""
+    return f": {', '.join(tags[:NAMED])}{more}" if tags else ""

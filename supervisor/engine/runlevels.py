@@ -54,8 +54,8 @@ class Levels:
         """
         self._core = core
         self._first = runlevel
-        self._before: tuple[frozenset[Tag], frozenset[Tag]] = (frozenset(), frozenset())
-        """Who was waited for, and who was leaving, when that was looked at last."""
+        self._awaited: frozenset[Tag] = frozenset()
+        """Who was waited for when that was looked at last."""
         core.world.init = init
         core.world.environ = dict(environment)
 
@@ -194,15 +194,23 @@ class Levels:
             return False
         moved = self._boot_on() if world.boot_state else False
         waited = frozenset(tag for tag in world.waited if awaited(world, tag))
-        leaving = frozenset(tag for tag in world.leaving if is_leaving(world, tag))
-        world.leaving = {tag: None for tag in world.leaving if tag in leaving}
-        before, self._before = self._before, (waited, leaving)
-        if before[0] - waited or before[1] - leaving:
+        before, self._awaited = self._awaited, waited
+        if before - waited or self._all_have_left():
             waiting = [key for key, state in world.states.items() if state.phase is Phase.WAITING]
             world.dirty.update(waiting)
             world.changed.update(waiting)
             return bool(waiting) or moved
         return moved
+
+    def _all_have_left(self) -> bool:
+        """Return whether the last of what leaves the runlevel has just gone."""
+        world = self._core.world
+        if not world.leaving:
+            return False
+        for tag in [tag for tag in world.changed if tag in world.leaving]:
+            if not is_leaving(world, tag):
+                del world.leaving[tag]
+        return not world.leaving
 
     def _boot_on(self) -> bool:
         """Go on with the boot if its present state is over."""

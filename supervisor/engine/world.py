@@ -279,7 +279,6 @@ class World:
         del self.states[key], self.specs[key]
         self.unmet.pop(key, None)
         self.by_hand.discard(key)
-        self.leaving.pop(key, None)
         self.dirty.discard(key)
         self.changed.add(key)
         link = self.links.pop(key, None)

@@ -139,6 +139,16 @@ def test_what_ignores_the_signal_is_killed_and_no_change_waits_for_what_cannot_b
     assert sim.told()[-1] == "start later"
 
 
+def test_a_change_goes_on_when_a_reload_removes_what_is_leaving() -> None:
+    late = entry("late", "4", Mode.RESPAWN)
+    sim = booted(late)
+    assert sim.level("4").told() == ["record runlevel 2 4", "signal t1 15"]
+    sim.post(Apply([*(each for each in INITTAB if each.tag != "t1"), late], 5.0, runlevel="2"))
+    assert blocked(sim, "late") == "what leaves runlevel 2 stops first: t1"
+    assert sim.settle().told() == ["start late"]
+    assert "t1" not in sim.engine.world.states
+
+
 def test_a_slow_wait_component_of_the_old_level_does_not_outlive_it() -> None:
     sim = machine(runlevel="2").settle()
     for tag in ("si", "si2", "bw"):
