@@ -2,7 +2,7 @@
 
 import sys
 
-from supervisor.daemon import main
+from supervisor.entrypoint import main
 
 if __name__ == "__main__":
     sys.exit(main())

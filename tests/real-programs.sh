@@ -6,7 +6,7 @@ set -u
 
 # Each as BINARY or BINARY:PACKAGE.
 programs='nginx redis-server postgres:postgresql m4 zsh fish git curl rsync sshd:openssh-server
-micro-httpd in.tftpd:tftpd-hpa tftp:tftp-hpa uuidd:uuid-runtime socat haproxy'
+micro-httpd in.tftpd:tftpd-hpa tftp:tftp-hpa uuidd:uuid-runtime socat haproxy tini dumb-init'
 PATH=$PATH:/usr/sbin:/sbin
 
 has() {

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 USAGE_ERROR = 2
 
 _EPILOG = f"""\
+piesd --init -- COMMAND… runs one program as the first process of a container, without any
+configuration; piesd --init -- with --help before the -- tells its options.
+
 preprocessor: {DEFAULT_COMMAND}
 include path: {":".join(DEFAULT_INCLUDE)}
 

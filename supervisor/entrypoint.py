@@ -1,0 +1,37 @@
+"""The command `piesd`: hand small things to small code, and everything else to the daemon.
+
+A container's entrypoint is to run its program now; the event loop and the readers of configuration
+take a multiple of the time that this needs, so they are imported only where they are used.
+"""
+
+# ruff: noqa: PLC0415  See above.
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from supervisor.cli.wrapping import Wrapping
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Do what the command line of piesd says, and return its exit code."""
+    argv = sys.argv[1:] if argv is None else argv
+    if "--" in argv:
+        from supervisor.cli import wrapping
+
+        if wrapping.wraps(argv, os.getpid()):
+            return _wrap(wrapping.parse(argv))
+    from supervisor.daemon import main as supervise
+
+    return supervise(argv)
+
+
+def _wrap(given: Wrapping) -> int:
+    from supervisor.system import firstprocess
+
+    manners = firstprocess.Manners(given.group, given.rewrite, given.shutdown_timeout)
+    return firstprocess.run(given.words, manners)
