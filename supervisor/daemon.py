@@ -12,6 +12,7 @@ import sys
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
+from typing import TypeVar
 
 import trio
 
@@ -46,7 +47,12 @@ from supervisor.system.linux import LinuxSystem
 from supervisor.system.locks import InstanceLock, PidFile
 from supervisor.system.notify import Notifier
 from supervisor.system.privileges import CannotBecome, become
-from supervisor.system.process_setup import ProcessSetup, prepare_process, restore_nofile
+from supervisor.system.process_setup import (
+    ProcessSetup,
+    open_standard_descriptors,
+    prepare_process,
+    restore_nofile,
+)
 from supervisor.system.sockets import check_directory, is_for_one, make_directory
 from supervisor.system.users import NoIdentity, find_user
 from supervisor.tasks import do_other, is_first, named_files, read_plan, refuse
@@ -71,6 +77,8 @@ STARTS_FIRST = 2.0
 STATUS_EVERY = 1.0
 """Seconds between two lines of status for the service manager."""
 
+T = TypeVar("T")
+
 API = "supervisor.api.serve"
 
 LOADED_LATE = (
@@ -93,6 +101,7 @@ LOADED_LATE = (
 def main(argv: Sequence[str] | None = None) -> int:
     """Do what the command line of piesd says, and return its exit code."""
     original_environment = dict(os.environ)
+    open_standard_descriptors()  # From the console, for the first process of a system.
     prepare_streams()
     options = parse(sys.argv[1:] if argv is None else argv)
     if options.task != "run":
@@ -104,20 +113,39 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.daemon:
         close_inherited()
     seats.reserve()  # Before anything else of ours could sit there for good.
+    while True:
+        try:
+            daemon = Daemon(options, plan)
+            code = daemon.run()
+        except (SupervisorError, OSError) as error:
+            print(f"piesd: {_reason(error)}", file=sys.stderr)
+            return EX_UNAVAILABLE
+        if not daemon.again:
+            return code
+        code = _execute_again(original_environment, daemon.setup)
+        if not daemon.first:
+            return code
+        # The first process goes on as it is: what is new in its program is not worth its end.
+        plan = _plan_anew(options, plan)
+
+
+def _plan_anew(options: Options, plan: Plan) -> Plan:
     try:
-        daemon = Daemon(options, plan)
-        code = daemon.run()
-    except (SupervisorError, OSError) as error:
-        print(f"piesd: {_reason(error)}", file=sys.stderr)
-        return EX_UNAVAILABLE
-    if daemon.again:
-        return _execute_again(original_environment, daemon.setup)
-    return code
+        return read_plan(options, named_files(options))
+    except ConfigRejected as rejected:
+        refuse(rejected)
+        return plan
 
 
 def _reason(error: SupervisorError | OSError) -> str:
     if isinstance(error, OSError) and error.filename:
         return f"cannot start: {error.filename}: {error.strerror}"
+    return str(error)
+
+
+def _short(error: SupervisorError | OSError) -> str:
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.filename}: {error.strerror}"
     return str(error)
 
 
@@ -157,6 +185,9 @@ class Daemon:
         self.options = options
         self.holds = HoldMeter()
         self.plan = plan
+        self.first = is_first(options)
+        self.lacks: list[str] = []
+        """What the first process has to do without, as sentences."""
         self.euid = os.geteuid()
         """Who we were when we began; which directories are ours goes by that."""
         self.again = False
@@ -190,20 +221,38 @@ class Daemon:
         self.setup = prepare_process()
         self.pid_file = PidFile(settings.pidfile) if settings.pidfile else None
         if self.pid_file is not None:
-            self.pid_file.check(force=self.options.force)
-        runtime = settings.runtime_directory
-        ours = [runtime] if make_directory(runtime) or self._take(runtime) else []
-        check_directory(runtime, self._own_uids())
-        lock = InstanceLock(runtime, settings.instance)
-        lock.acquire()
-        self._stack.callback(lock.release)
+            # Nobody was here before the first process: the file is from another life.
+            self.pid_file.check(force=self.options.force or self.first)
         self.controls = ControlSockets()
         self._stack.callback(self.controls.close)
-        self.sockets = [self.controls.open(each) for each in self.plan.control.sockets]
+        ours = self._if_possible("a runtime directory", self._have_directory) or []
+        lock = InstanceLock(settings.runtime_directory, settings.instance)
+        self._if_possible("the lock of this instance", lock.acquire)
+        self._stack.callback(lock.release)
+        for address in self.plan.control.sockets:
+            what = f"control on {address.url}"
+            self._if_possible(what, partial(self.controls.open, address))
         self._write_pid_file()  # As who we were: it is mostly where only root may write.
         self._become(ours)
         self.system = LinuxSystem(instance=settings.instance, setup=self.setup)
         self._stack.callback(self.system.dispose)
+
+    def _have_directory(self) -> list[str]:
+        """Have a runtime directory that is safe; return it if nobody else has a part in it."""
+        runtime = self.plan.daemon.runtime_directory
+        ours = [runtime] if make_directory(runtime) or self._take(runtime) else []
+        check_directory(runtime, self._own_uids())
+        return ours
+
+    def _if_possible(self, what: str, job: Callable[[], T]) -> T | None:
+        """Return what *job* returns; the first process goes on without it if it fails."""
+        try:
+            return job()
+        except (SupervisorError, OSError) as error:
+            if not self.first:
+                raise
+            self.lacks.append(f"going on without {what}: {_short(error)}")
+            return None
 
     def _take(self, runtime: str) -> bool:
         """Make the usual directory root's, if no other instance has anything in it."""
@@ -266,7 +315,7 @@ class Daemon:
     def run(self) -> int:
         """Supervise until everything is down; return the exit code."""
         with self._stack:
-            for note in self.setup.notes:
+            for note in (*self.setup.notes, *self.lacks):
                 log.warning(note)
             for warning in self.plan.warnings:
                 log.warning(str(warning))
@@ -402,7 +451,7 @@ class Daemon:
     def _urls(self) -> tuple[str, ...]:
         control = self.plan.control
         scheme = "http" if control.tls is None else "https"
-        return tuple(_url(address, scheme) for address in control.sockets)
+        return tuple(_url(address, scheme) for address in self.controls.addresses)
 
     def _plan_again(self) -> None:
         self.again = True
@@ -427,7 +476,8 @@ class Daemon:
         try:
             module = await self.system.blocking(importlib.import_module, API)
             async with trio.open_nursery() as nursery:
-                await nursery.start(partial(module.serve, more=more), control, self.sockets)
+                sockets = self.controls.sockets
+                await nursery.start(partial(module.serve, more=more), control, sockets)
                 ready = True
                 task_status.started()
         except Exception:

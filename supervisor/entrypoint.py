@@ -25,9 +25,27 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         if wrapping.wraps(argv, os.getpid()):
             return _wrap(wrapping.parse(argv))
+    _import_trio()
     from supervisor.daemon import main as supervise
 
     return supervise(argv)
+
+
+def _import_trio() -> None:
+    """Import trio without the programs that it has ctypes run to find the C library's threads.
+
+    These are ldconfig and, where that does not know, a compiler: they take longer than everything
+    else, want a directory for temporary files, and make /dev/null a file where there is none.
+    """
+    import ctypes.util
+
+    ask = ctypes.util.find_library
+    ctypes.util.find_library = lambda name: "libpthread.so.0" if name == "pthread" else ask(name)
+    try:
+        import trio
+    finally:
+        ctypes.util.find_library = ask
+    del trio
 
 
 def _wrap(given: Wrapping) -> int:

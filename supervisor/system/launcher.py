@@ -21,6 +21,7 @@ from supervisor.system import spawn
 from supervisor.system.environment import BadStep, child_environment
 from supervisor.system.failures import explain
 from supervisor.system.mounts import Mounts
+from supervisor.system.null import open_null
 from supervisor.system.port import Launch, Launched, LaunchFailed, P, Report
 from supervisor.system.preparing import prepare, touched
 from supervisor.system.process_setup import ProcessSetup
@@ -94,7 +95,7 @@ class Launcher:
         self._wall = wall
         self._mounts = Mounts()
         self._users = Users()
-        self._null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+        self._null = open_null()
         self._pending: dict[int, _Pending] = {}
         self.slow_starts = 0
         """Starts by a worker thread whose child's number is not known yet."""

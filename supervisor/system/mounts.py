@@ -45,17 +45,13 @@ class Mounts:
         self._remote: dict[bytes, bool] = {}
         self._answers: dict[bytes, bool] = {}
         self._changed = select.poll()
+        self._table = table
         self._fd = -1
-        try:
-            self._fd = os.open(table, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError:
-            return  # Without /proc nothing is known to be local, which costs speed alone.
-        self._changed.register(self._fd, select.POLLPRI | select.POLLERR)
-        self._read()
+        self._open()
 
     def local(self, path: bytes) -> bool:
         """Tell whether the full path *path* is on a local file system."""
-        if self._fd < 0:
+        if self._fd < 0 and not self._open():
             return False
         if self._changed.poll(0):
             self._read()
@@ -65,6 +61,16 @@ class Mounts:
             if len(self._answers) < _MOST_REMEMBERED:
                 self._answers[path] = answer
         return answer
+
+    def _open(self) -> bool:
+        """Open the table. Without /proc nothing is known to be local, which costs speed alone."""
+        try:
+            self._fd = os.open(self._table, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return False
+        self._changed.register(self._fd, select.POLLPRI | select.POLLERR)
+        self._read()
+        return True
 
     def dispose(self) -> None:
         """Free the descriptor."""

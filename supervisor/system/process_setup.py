@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from supervisor.system import seats
 from supervisor.system.environment import without_internals
+from supervisor.system.null import has_null, open_null
 
 _PR_SET_CHILD_SUBREAPER = 36
 _HIDDEN_SIGNALS = (32, 33)
@@ -54,10 +55,11 @@ def prepare_process() -> ProcessSetup:
     files as the system lets us.
     """
     notes: list[str] = []
-    _open_standard_descriptors()
+    open_standard_descriptors()
     sealed = close_others_on_exec()
     seats.reserve()
     reset_signals()
+    notes += missing()
     before = remember_process()
     _raise_nofile(before.nofile, notes)
     subreaper = become_subreaper(notes)
@@ -68,6 +70,19 @@ def prepare_process() -> ProcessSetup:
         sealed=sealed,
         notes=tuple(notes),
     )
+
+
+def missing() -> list[str]:
+    """Return sentences about what a system has and this one, for now, has not."""
+    notes = []
+    if not has_null():
+        notes.append("there is no /dev/null: components with nullinput read from an empty file")
+    if not os.path.exists("/proc/self/stat"):
+        notes.append(
+            "there is no /proc: processes that leave their component's process group cannot be "
+            "seen, and usage cannot be measured"
+        )
+    return notes
 
 
 def become_subreaper(notes: list[str]) -> bool:
@@ -114,8 +129,12 @@ def _reset_hidden_signals() -> None:
     number_of_call = _RT_SIGACTION.get(os.uname().machine)
     if number_of_call is None or sys.maxsize < 2**32:
         return
-    with open("/proc/self/status", encoding="ascii", errors="replace") as status:
-        ignored = next((int(line.split()[1], 16) for line in status if line[:7] == "SigIgn:"), 0)
+    try:
+        with open("/proc/self/status", encoding="ascii", errors="replace") as status:
+            lines = status.readlines()
+    except OSError:
+        return  # Without /proc we do not know, and touch nothing.
+    ignored = next((int(line.split()[1], 16) for line in lines if line[:7] == "SigIgn:"), 0)
     default = ctypes.create_string_buffer(64)  # A kernel_sigaction of zeros: SIG_DFL, no flags.
     for number in _HIDDEN_SIGNALS:
         if ignored & (1 << (number - 1)):
@@ -151,14 +170,25 @@ def close_others_on_exec() -> bool:
     return True
 
 
-def _open_standard_descriptors() -> None:
-    """Put /dev/null where 0, 1 or 2 are closed: else a pipe of ours could take the number."""
+def open_standard_descriptors() -> None:
+    """Put something where 0, 1 or 2 are closed: else a pipe of ours could take the number.
+
+    The kernel starts an init with all of them closed when it finds no console; one that can be
+    opened now is better than nothing for our log.
+    """
     for fd in (0, 1, 2):
         try:
             os.fstat(fd)
         except OSError:
-            opened = os.open("/dev/null", os.O_RDWR)  # It gets the lowest free number: this one.
-            os.set_inheritable(opened, True)
+            opened = _console() if fd and os.getpid() == 1 else open_null()
+            os.set_inheritable(opened, True)  # It has the lowest free number: this one.
+
+
+def _console() -> int:
+    try:
+        return os.open("/dev/console", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+    except OSError:
+        return open_null()
 
 
 def _raise_nofile(limits: tuple[int, int], notes: list[str]) -> None:

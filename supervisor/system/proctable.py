@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable, Iterable, Set
 from typing import NamedTuple, Protocol, TypeVar
 
+from supervisor.system.null import open_null
+
 T = TypeVar("T")
 
 _GONE = (errno.ENOENT, errno.ESRCH)
@@ -267,6 +269,22 @@ class _ScanView:
         return self._infos[pid]
 
 
+class _BlindView:
+    """Sees nothing: there is no /proc. Process groups can be signalled all the same."""
+
+    def __init__(self) -> None:
+        self.direct: set[int] = set()
+
+    def look_again(self) -> None:
+        pass
+
+    def children(self, _pid: int) -> list[int]:
+        return []
+
+    def info(self, _pid: int) -> ProcessInfo | None:
+        return None
+
+
 class ProcessTable:
     """Makes views of the process table, by the cheapest means that the kernel offers.
 
@@ -275,16 +293,24 @@ class ProcessTable:
     """
 
     def __init__(self, *, children_files: bool | None = None) -> None:
-        if children_files is None:
-            me = os.getpid()
-            children_files = os.path.exists(f"/proc/{me}/task/{me}/children")
-        self.children_files = children_files
+        self._children_files = children_files
         self._strangers: dict[int, int] = {}
         self._latest: View | None = None
         self._latest_end = 0.0
         self._cost = 0.0
         self._reserve: list[int] = []
         self._fill_reserve()
+
+    @property
+    def children_files(self) -> bool:
+        """Whether there are `children` files; /proc may be mounted after we have begun."""
+        if self._children_files is None:
+            me = os.getpid()
+            found = os.path.exists(f"/proc/{me}/task/{me}/children")
+            if found or os.path.exists("/proc/self/stat"):
+                self._children_files = found
+            return found
+        return self._children_files
 
     def view(self, leaders: Set[int], *, max_age: float = 0.0) -> View:
         """Return a view of the present; *leaders* are children of ours known to live.
@@ -297,7 +323,9 @@ class ProcessTable:
         if self._latest is not None and begin - self._latest_end < limit:
             return self._latest
         view: View
-        if self.children_files:
+        if not os.path.exists("/proc/self/stat"):
+            view = _BlindView()
+        elif self.children_files:
             view = _ChildrenView(leaders)
         else:
             view = _ScanView(leaders, self._strangers)
@@ -325,7 +353,7 @@ class ProcessTable:
     def _fill_reserve(self) -> None:
         try:
             while len(self._reserve) < 2:  # One for a directory, one for a file in it.
-                self._reserve.append(os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC))
+                self._reserve.append(open_null())
         except OSError:
             pass  # We are short of them just now; the next time tries again.
 

@@ -12,6 +12,8 @@ import fcntl
 import os
 from collections.abc import Iterator
 
+from supervisor.system.null import open_null
+
 FIRST, LAST = 3, 34
 
 
@@ -21,7 +23,7 @@ def reserve() -> None:
     Raises:
         OSError: there are no descriptors left.
     """
-    null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+    null = open_null()
     try:
         for number in range(FIRST, LAST + 1):
             try:
