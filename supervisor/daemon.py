@@ -6,7 +6,6 @@ import importlib
 import logging
 import os
 import platform
-import signal
 import socket
 import sys
 from collections.abc import Awaitable, Callable, Sequence
@@ -16,29 +15,30 @@ from typing import TypeVar
 
 import trio
 
-from supervisor import __version__
+from supervisor import __version__, obedience
 from supervisor.cli.ending import carried_out, prepare_streams
 from supervisor.cli.piesd import Options, parse
 from supervisor.config.settings import runtime_directory
 from supervisor.control.about import About, Hooks
 from supervisor.control.control import Control
-from supervisor.control.identity import Caller, Identities
-from supervisor.engine.describe import summary
+from supervisor.control.identity import Identities
 from supervisor.engine.engine import Engine
 from supervisor.engine.plan import Plan
 from supervisor.model.component import InetAddress, Key, Output, UnixAddress
 from supervisor.model.effects import Note
 from supervisor.model.errors import ConfigRejected, SupervisorError
-from supervisor.model.events import Apply, Boot, Hurry, Shutdown
-from supervisor.model.state import Stage
+from supervisor.model.events import Apply, Boot
+from supervisor.obedience import Obedience
 from supervisor.runtime.holds import HoldMeter
+from supervisor.runtime.initduties import InitDuties
 from supervisor.runtime.mail import Facts
+from supervisor.runtime.managed import feed_watchdog, tell_status
 from supervisor.runtime.outbox import Outbox
 from supervisor.runtime.output import Outputs, open_log_file
 from supervisor.runtime.ownlog import OwnLog, configure, own_place
 from supervisor.runtime.runner import Runner
 from supervisor.runtime.writers import Target
-from supervisor.system import seats
+from supervisor.system import firstprocess, seats
 from supervisor.system.accounts import LinuxAccounts
 from supervisor.system.controls import ControlSockets
 from supervisor.system.detach import close_inherited, detach
@@ -55,7 +55,7 @@ from supervisor.system.process_setup import (
 )
 from supervisor.system.sockets import check_directory, is_for_one, make_directory
 from supervisor.system.users import NoIdentity, find_user
-from supervisor.tasks import do_other, is_first, named_files, read_plan, refuse
+from supervisor.tasks import do_other, has_machine, is_first, named_files, read_plan, refuse
 
 log = logging.getLogger("supervisor")
 
@@ -74,8 +74,6 @@ EXIT_GRACE = 5.0
 STARTS_FIRST = 2.0
 """Seconds that starting components has to itself, before the web framework is loaded beside it."""
 
-STATUS_EVERY = 1.0
-"""Seconds between two lines of status for the service manager."""
 
 T = TypeVar("T")
 
@@ -186,6 +184,10 @@ class Daemon:
         self.holds = HoldMeter()
         self.plan = plan
         self.first = is_first(options)
+        self.machine = has_machine(options, plan)
+        essential = any(component.essential for component in plan.components)
+        self.endless = self.machine and not essential
+        """Whether this is an init process that nothing is to end, as its end is everybody's."""
         self.lacks: list[str] = []
         """What the first process has to do without, as sentences."""
         self.euid = os.geteuid()
@@ -319,7 +321,13 @@ class Daemon:
                 log.warning(note)
             for warning in self.plan.warnings:
                 log.warning(str(warning))
-            code = trio.run(self._main, instruments=[self.holds])
+            try:
+                code = trio.run(self._main, instruments=[self.holds])
+            except Exception:
+                if os.getpid() != 1:
+                    raise
+                log.exception("cannot supervise any more: this is a bug in piesd")
+                return firstprocess.keep_watch(endless=self.endless)
             self._call_off()
             return code
 
@@ -347,7 +355,16 @@ class Daemon:
             )
             runner.observe(self._log_notes)
             control = self.control = self._make_control(runner)
-            await nursery.start(self._signals, runner, control)
+            duties = self._duties(nursery, runner, control)
+            obeying = Obedience(
+                runner,
+                control,
+                ending=self._end_for_good,
+                anew=self._open_lost_sockets,
+                duties=duties,
+                endless=self.endless,
+            )
+            await nursery.start(obeying.serve)
             for name, job in (
                 ("watching descriptors", self.system.serve),
                 ("the listeners", runner.listeners.run),
@@ -355,6 +372,9 @@ class Daemon:
                 ("the mail", outbox.serve),
             ):
                 nursery.start_soon(kept, name, job)
+            if duties is not None:
+                duties.begin()
+                nursery.start_soon(kept, "the records of the machine", duties.serve)
             now = self.system.wall()
             runner.post(
                 Apply(
@@ -368,9 +388,14 @@ class Daemon:
             runner.post(Boot(now))
             await nursery.start(self._serve, control)
             self._announce()
-            nursery.start_soon(guarded, "the watchdog", partial(self._watchdog, runner))
-            nursery.start_soon(guarded, "the status", partial(self._tell_status, runner))
+            nursery.start_soon(
+                guarded, "the watchdog", partial(feed_watchdog, self.notifier, runner)
+            )
+            nursery.start_soon(guarded, "the status", partial(tell_status, self.notifier, runner))
             await runner.ended.wait()
+            if self.endless:
+                log.warning("everything is down, and an init process does not end")
+                await trio.sleep_forever()
             log.info("everything is down; ending with code %d", runner.code)
             control.close()
             await outbox.aclose(OUTPUT_GRACE)
@@ -403,6 +428,23 @@ class Daemon:
             runlevel=self.options.runlevel,
             environment=environment,
         )
+
+    def _duties(self, nursery: trio.Nursery, runner: Runner, control: Control) -> InitDuties | None:
+        """Return what does an init process's duties, if this is the one of its machine."""
+        if not self.machine:
+            return None
+
+        def anew() -> None:
+            nursery.start_soon(guarded, "the sockets", self._open_lost_sockets)
+
+        reload = partial(nursery.start_soon, obedience.reload, control, "telinit")
+        duties = InitDuties(self.system, runner.engine, runner.post, reload, anew=anew)
+        runner.record = duties.record
+        runner.observe(duties.observe)
+        return duties
+
+    def _end_for_good(self) -> None:
+        self.again = False  # Whoever sends this wants it to end, and does not expect it back.
 
     def _outbox(self) -> Outbox:
         settings = self.plan.daemon
@@ -485,30 +527,6 @@ class Daemon:
         if not ready:
             task_status.started()
 
-    async def _signals(
-        self,
-        runner: Runner,
-        control: Control,
-        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
-    ) -> None:
-        """Obey signals: TERM, INT, QUIT shut down, HUP reloads, USR1 opens things anew."""
-        ends = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
-        others = (signal.SIGHUP, signal.SIGUSR1, signal.SIGCHLD)
-        async with trio.open_nursery() as nursery:
-            with trio.open_signal_receiver(*ends, *others) as received:
-                task_status.started()
-                async for number in received:
-                    if number == signal.SIGCHLD:
-                        runner.reap()
-                    elif number in ends:
-                        self._end(runner, signal.Signals(number).name)
-                    elif number == signal.SIGHUP:
-                        nursery.start_soon(guarded, "the reload", partial(_reload, control))
-                    else:
-                        runner.outputs.reopen()
-                        log.info("opened the log files anew, as SIGUSR1 asks")
-                        nursery.start_soon(guarded, "the sockets", self._open_lost_sockets)
-
     async def _open_lost_sockets(self) -> None:
         """Make the control sockets anew that clients cannot find any more."""
         if self._more is None:
@@ -521,13 +539,6 @@ class Daemon:
                 continue
             await self._more.send(opened)
             log.warning("the control socket %s had gone: it is there again", address.url)
-
-    def _end(self, runner: Runner, by: str) -> None:
-        self.again = False  # Whoever sends this wants it to end, and does not expect it back.
-        if runner.engine.stage in (Stage.STOPPING, Stage.LAST):
-            runner.post(Hurry())
-        else:
-            runner.post(Shutdown(by))
 
     # --- telling
 
@@ -559,38 +570,6 @@ class Daemon:
     def _output_note(self, kind: str, level: str, key: Key, text: str) -> None:
         number = logging.getLevelNamesMapping()[level.upper()]
         log.log(number, "%s", text, extra={"component": key, "kind": kind})
-
-    async def _watchdog(self, runner: Runner) -> None:
-        """Feed the service manager's watchdog, but only while the inbox is worked off."""
-        interval = self.notifier.watchdog_interval()
-        while interval is not None:
-            await runner.handled()
-            self.notifier.watchdog()
-            await trio.sleep(interval)
-
-    async def _tell_status(self, runner: Runner) -> None:
-        """Tell the service manager what runs, after changes and at most once a second."""
-        if not self.notifier.active:
-            return
-        changed = trio.Event()
-
-        def note(_revision: int, _changed: frozenset[Key], _notes: Sequence[Note]) -> None:
-            changed.set()
-
-        runner.observe(note)
-        while True:
-            await changed.wait()
-            await trio.sleep(STATUS_EVERY)
-            changed = trio.Event()
-            if runner.engine.stage is Stage.NORMAL:
-                self.notifier.status(summary(runner.engine.world))
-
-
-async def _reload(control: Control) -> None:
-    try:
-        await control.reload(Caller("SIGHUP", "admin"))
-    except SupervisorError as error:
-        log.error("%s", error)
 
 
 def _url(address: InetAddress | UnixAddress, scheme: str) -> str:

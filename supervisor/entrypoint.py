@@ -8,13 +8,18 @@ take a multiple of the time that this needs, so they are imported only where the
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from supervisor.cli.legacytelinit import Telinit
     from supervisor.cli.wrapping import Wrapping
+
+EX_UNAVAILABLE = 69
+"""The exit code when there is nobody to speak to. Source: sysexits(3)."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -25,10 +30,36 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         if wrapping.wraps(argv, os.getpid()):
             return _wrap(wrapping.parse(argv))
+    from supervisor.cli import legacytelinit
+
+    if legacytelinit.is_meant(argv, sys.argv[0], os.getpid()):
+        return _tell_init(legacytelinit.parse(argv))
     _import_trio()
     from supervisor.daemon import main as supervise
 
     return supervise(argv)
+
+
+def _tell_init(given: Telinit) -> int:
+    from supervisor.system import initctl
+
+    requests = []
+    if given.variables:
+        requests.append(initctl.Request(initctl.SETENV, variables=given.variables))
+    if given.level:
+        requests.append(initctl.Request(initctl.RUNLVL, given.level, given.sleeptime))
+    try:
+        initctl.send(tuple(requests), given.path)
+    except ValueError as error:
+        print(f"piesd: cannot tell init: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        why = error.strerror or str(error)
+        if error.errno == errno.ENXIO:
+            why = "no init process listens there"
+        print(f"piesd: cannot tell init: {error.filename}: {why}", file=sys.stderr)
+        return EX_UNAVAILABLE
+    return 0
 
 
 def _import_trio() -> None:

@@ -46,6 +46,18 @@ def is_first(options: Options) -> bool:
     return options.init or os.getpid() == 1
 
 
+def has_machine(options: Options, plan: Plan) -> bool:
+    """Tell whether this is the init process of a machine, or of a container that is like one.
+
+    It is PID 1, and was told so or has an inittab or a runlevel; what else is PID 1 supervises a
+    container, whose end is its own.
+    """
+    inittab = any(
+        each.syntax == "inittab" or os.path.basename(each.file) == "inittab" for each in plan.files
+    )
+    return os.getpid() == 1 and (options.init or inittab or bool(plan.daemon.runlevel))
+
+
 def read_plan(options: Options, files: Sequence[SourceFile], euid: int | None = None) -> Plan:
     """Read *files* as the command line says. It may block.
 

@@ -45,6 +45,7 @@ for path in ${WORLD_PATHS:-}; do
     show "$path"
 done
 mkdir "$root/dev" "$root/proc" "$root/sys" "$root/var" "$root/var/log"
+ln -s ../run "$root/var/run"
 mkdir -p "$root/tmp" "$root/world"
 chmod 1777 "$root/tmp" "$root/world"
 mkdir "$root/etc"

@@ -68,6 +68,10 @@ SLICE = 0.003
 Observer = Callable[[int, frozenset[Key], Sequence[Note]], None]
 
 
+def _keep_no_record(_record: Record) -> None:
+    """Do what a piesd does that is no init process."""
+
+
 class Runner:
     """Carries out what the engine decides, and tells it what has happened.
 
@@ -84,6 +88,7 @@ class Runner:
         notify_prefix: str | None = None,
         network: Network | None = None,
         qotd: str | None = None,
+        record: Callable[[Record], None] | None = None,
     ) -> None:
         """Take what the runner works with.
 
@@ -93,11 +98,13 @@ class Runner:
                 `/run/piesd/piesd.notify.`; without it `ready = "notify"` is a failed start.
             network: what checks ask, if not the real one.
             qotd: the file of the built-in service of that name; without one it has nothing to say.
+            record: keeps the records of the machine, for an init process.
         """
         self.engine = engine
         self.system = system
         self.outputs = outputs
         self.outbox = outbox
+        self.record = record or _keep_no_record
         if outbox is not None:
             outbox.attach(self.post)
         self.ended = trio.Event()
@@ -310,7 +317,7 @@ class Runner:
             case Note():
                 pass  # The observers have had it.
             case Record():
-                pass  # Only an init process keeps records of the machine.
+                self.record(effect)
             case End(code):
                 self.code = code
                 self._errands.kill_all()

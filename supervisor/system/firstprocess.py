@@ -22,6 +22,9 @@ from supervisor.system.proctable import read_process
 NOT_FOUND, NOT_EXECUTABLE = 127, 126
 """The exit codes for a program that cannot be executed. Source: sh(1), tini."""
 
+SOFTWARE = 70
+"""The exit code after a fault of ours. Source: sysexits(3)."""
+
 LEFT_BEHIND = 2.0
 """Seconds that SIGKILL may take, before what does not die of it is left to the kernel."""
 
@@ -83,6 +86,25 @@ def run(words: Sequence[str], manners: Manners) -> int:
     code = _Watch(child, listened, manners).until_the_end()
     terminal.take_back()
     return code
+
+
+def keep_watch(*, endless: bool) -> int:
+    """Go on reaping, and nothing else, after a fault of ours that the first process survives.
+
+    Unless *endless*, SIGTERM, SIGINT or SIGQUIT bring everything down, and this returns 70.
+    """
+    listened = {signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGCHLD}
+    signal.pthread_sigmask(signal.SIG_BLOCK, listened)
+    watch = _Watch(0, listened, Manners())
+    say("supervising nothing any more; reaping only")
+    while True:
+        while signal.sigwaitinfo(listened).si_signo == signal.SIGCHLD:
+            watch.reap()
+        if endless:
+            say("a signal is not heeded: an init process does not end")
+            continue
+        watch.give_up(SOFTWARE)
+        return watch.until_the_end()
 
 
 # --- the program
@@ -215,7 +237,7 @@ class _Watch:
         return 1 if self._code is None else self._code
 
     def _once(self) -> None:
-        left = self._reap()
+        left = self.reap()
         if self._code is not None:
             self._over = not left or self._hurry_the_rest()
             if self._over:
@@ -230,7 +252,11 @@ class _Watch:
         if number != signal.SIGCHLD:
             self._obey(number)
 
-    def _reap(self) -> bool:
+    def give_up(self, code: int) -> None:
+        """Have nobody to wait for any more, and end with *code*."""
+        self._code = code
+
+    def reap(self) -> bool:
         """Collect all that have ended; return whether children are left."""
         while True:
             try:

@@ -22,6 +22,7 @@ from msgspec.structs import fields
 
 from compatibility_page import IN_WORDS, OURS, OUTCOMES, PAGE, PIES, ROWS, Row, keyword, names, pies
 from pies_text import plan_of
+from supervisor import obedience
 from supervisor.api.app import create_app
 from supervisor.cli import piesd
 from supervisor.cli.piesctl import COMMAND
@@ -35,7 +36,6 @@ from supervisor.config.pies.faults import Faults
 from supervisor.config.pies.lexer import Lexer
 from supervisor.config.piesctl import Contact, read_contacts
 from supervisor.config.sources import known_syntaxes
-from supervisor.daemon import Daemon
 from supervisor.model.component import Mode
 from supervisor.model.description import Description
 from supervisor.model.effects import Mail
@@ -212,7 +212,7 @@ KNOWN: Final[dict[str, Callable[[], set[str]]]] = {
     "The environment of exec": lambda: _named_in_source(r'"(PIES_[A-Z_]+)"'),
     "The variables of message": _message_variables,
     "Selectors": lambda: {"null", "false", "true", *OPS},
-    "Signals": lambda: set(re.findall(r"signal\.(SIG\w+)", inspect.getsource(Daemon._signals))),
+    "Signals": lambda: set(re.findall(r"signal\.(SIG\w+)", inspect.getsource(obedience))),
 }
 
 

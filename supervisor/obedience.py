@@ -1,0 +1,108 @@
+"""What piesd does when it gets a signal."""
+
+from __future__ import annotations
+
+import logging
+import signal
+from collections.abc import Awaitable, Callable
+
+import trio
+
+from supervisor.control.control import Control
+from supervisor.control.identity import Caller
+from supervisor.model.errors import SupervisorError
+from supervisor.model.events import Hurry, Shutdown
+from supervisor.model.state import Stage
+from supervisor.runtime import initduties
+from supervisor.runtime.initduties import InitDuties
+from supervisor.runtime.runner import Runner
+
+log = logging.getLogger("supervisor")
+
+_ENDS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
+_OTHERS = (signal.SIGHUP, signal.SIGUSR1, signal.SIGCHLD)
+
+
+class Obedience:
+    """Obeys signals: TERM, INT and QUIT shut down, HUP reloads, USR1 opens things anew.
+
+    An init process has `duties`, for which some signals mean something else; one that is `endless`
+    does not heed those that would end it.
+    """
+
+    def __init__(
+        self,
+        runner: Runner,
+        control: Control,
+        *,
+        ending: Callable[[], None],
+        anew: Callable[[], Awaitable[None]],
+        duties: InitDuties | None = None,
+        endless: bool = False,
+    ) -> None:
+        """Take whom to tell.
+
+        Args:
+            ending: is called when somebody wants us to end, and not to come back.
+            anew: makes what clients cannot find any more anew.
+        """
+        self._runner, self._control = runner, control
+        self._ending, self._anew = ending, anew
+        self._duties, self._endless = duties, endless
+
+    async def serve(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Obey, for ever. What goes wrong with one signal costs that one alone."""
+        numbers = {*_ENDS, *_OTHERS}
+        if self._duties is not None:
+            numbers.update(initduties.SIGNALS)
+        async with trio.open_nursery() as nursery:
+            with trio.open_signal_receiver(*numbers) as received:
+                task_status.started()
+                async for number in received:
+                    try:
+                        self._obey(number, nursery)
+                    except Exception:
+                        name = signal.Signals(number).name
+                        log.exception("cannot obey %s: this is a bug in piesd", name)
+
+    def _obey(self, number: int, nursery: trio.Nursery) -> None:
+        if number == signal.SIGCHLD:
+            self._runner.reap()
+        elif self._duties is not None and self._duties.obey(number):
+            return
+        elif number in _ENDS:
+            self._end(signal.Signals(number).name)
+        elif number == signal.SIGHUP:
+            nursery.start_soon(reload, self._control, "SIGHUP")
+        elif number == signal.SIGUSR1:
+            self._runner.outputs.reopen()
+            log.info("opened the log files anew, as SIGUSR1 asks")
+            nursery.start_soon(self._open_anew)
+            if self._duties is not None:
+                self._duties.listen()
+
+    async def _open_anew(self) -> None:
+        try:
+            await self._anew()
+        except Exception:
+            log.exception("cannot open the sockets anew: this is a bug in piesd")
+
+    def _end(self, by: str) -> None:
+        if self._endless:
+            log.warning("%s is not heeded: an init process does not end; use a runlevel", by)
+            return
+        self._ending()
+        if self._runner.engine.stage in (Stage.STOPPING, Stage.LAST):
+            self._runner.post(Hurry())
+        else:
+            self._runner.post(Shutdown(by))
+
+
+async def reload(control: Control, by: str) -> None:
+    """Read the configuration again; what is wrong with it goes to the log."""
+    try:
+        await control.reload(Caller(by, "admin"))
+    except SupervisorError as error:
+        log.error("%s", error)
+    except Exception:
+        log.exception("cannot go on with the reload: this is a bug in piesd")
