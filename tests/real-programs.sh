@@ -13,6 +13,17 @@ has() {
     command -v "$1" >/dev/null 2>&1 || ls /usr/lib/postgresql/*/bin/"$1" >/dev/null 2>&1
 }
 
+# sysvinit's telinit and shutdown are run, but never installed: they are unpacked beside the tests.
+sysvinit=${XDG_CACHE_HOME:-$HOME/.cache}/piesd-tests/sysvinit
+if [ ! -x "$sysvinit/sbin/telinit" ] && command -v dpkg-deb >/dev/null 2>&1; then
+    rm -rf "$sysvinit"
+    mkdir -p "$sysvinit" 2>/dev/null && (
+        cd "$sysvinit" && timeout 120 apt-get download -q sysvinit-core &&
+            dpkg-deb -x sysvinit-core_*.deb . && rm -f sysvinit-core_*.deb
+    ) >/dev/null 2>&1 ||
+        echo "real-programs: cannot download sysvinit-core; its tests will be skipped" >&2
+fi
+
 missing=
 for program in $programs; do
     has "${program%:*}" || missing="$missing ${program#*:}"

@@ -41,6 +41,10 @@ for entry in /bin /sbin /lib /lib32 /lib64 /libx32 /usr; do
         show "$entry"
     fi
 done
+# What is in $WORLD_USR stands over what is in /usr.
+if [ -n "${WORLD_USR:-}" ]; then
+    mount -t overlay -o "lowerdir=$WORLD_USR:/usr" overlay "$root/usr"
+fi
 for path in ${WORLD_PATHS:-}; do
     show "$path"
 done
