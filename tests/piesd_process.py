@@ -30,7 +30,7 @@ _SET_CHILD_SUBREAPER, _GET_CHILD_SUBREAPER = 36, 37  # Source: <linux/prctl.h>.
 _PIESCTL = "import sys; from supervisor.cli.piesctl import main; sys.exit(main())"
 
 
-class _UnixConnection(http.client.HTTPConnection):
+class UnixConnection(http.client.HTTPConnection):
     def __init__(self, path: str) -> None:
         super().__init__("piesd", timeout=PATIENCE)
         self._path = path
@@ -151,7 +151,7 @@ class Piesd:
         body: Any = None,
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
-        connection = _UnixConnection(str(self.socket))
+        connection = UnixConnection(str(self.socket))
         try:
             data = json.dumps(body) if body is not None else None
             connection.request(
