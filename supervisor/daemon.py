@@ -479,6 +479,7 @@ class Daemon:
             reexec=self._plan_again,
             reloading=self._tell_reloading,
             ready=self._tell_ready,
+            endless=self.endless,
             longest_hold=lambda: self.holds.longest,
         )
         return Control(

@@ -37,7 +37,6 @@ def wraps(argv: Sequence[str], pid: int) -> bool:
     """Tell whether *argv* names a program to run, for a piesd with this *pid*.
 
     `--` and words behind it are enough for PID 1; others say `--init` or `--subreaper` before it.
-    `--socket` wants the whole of piesd.
     """
     if "--" not in argv:
         return False
@@ -85,6 +84,8 @@ def parse(argv: Sequence[str]) -> Wrapping:
         default=5.0,
         help="how long what the program leaves behind has between SIGTERM and SIGKILL: 5",
     )
+    if any(word.partition("=")[0] == "--socket" for word in argv[:border]):
+        parser.error("--socket needs a configuration: one program alone has no control interface")
     given = parser.parse_args(argv[:border])
     words = tuple(argv[border + 1 :])
     if not words or not words[0]:

@@ -54,5 +54,7 @@ class Hooks(Struct, frozen=True, kw_only=True):
     reexec: Callable[[], None] = _nothing
     reloading: Callable[[], None] = _nothing
     ready: Callable[[str], None] = _nothing_said
+    endless: bool = False
+    """Whether this is an init process, which nobody can end or have executed anew."""
     longest_hold: Callable[[], Hold] = Hold
     """Returns for how long the event loop was held at most, and by whom."""

@@ -21,7 +21,7 @@ from supervisor.control.selection import Match, Rows, keys_of_tag
 from supervisor.control.settle import GOING_DOWN, Settling
 from supervisor.control.usage import Meter, Usage
 from supervisor.control.why import Why, explain
-from supervisor.model.errors import BadRequest, NotFound, ShuttingDown
+from supervisor.model.errors import BadRequest, Forbidden, NotFound, ShuttingDown
 from supervisor.model.events import Shutdown
 from supervisor.model.state import Status
 
@@ -330,6 +330,7 @@ class Control:
     async def shutdown(self, caller: Caller) -> None:
         """Bring everything down in order and end. Asked twice is asked once."""
         self._administering(caller, "shut piesd down")
+        self._ending("shut piesd down")
         self._runner.post(Shutdown(caller.name, 0))
         await self._runner.handled()
 
@@ -340,6 +341,7 @@ class Control:
             ShuttingDown: it is going down already, to stay down.
         """
         self._administering(caller, "restart piesd")
+        self._ending("restart piesd")
         if self._runner.engine.stage in GOING_DOWN:
             raise ShuttingDown("cannot restart piesd: it is shutting down")
         self._hooks.reexec()
@@ -347,6 +349,11 @@ class Control:
         await self._runner.handled()
 
     # --- inside
+
+    def _ending(self, what: str) -> None:
+        """Refuse what would end an init process. Source: pies.md section 5, shutdown and reboot."""
+        if self._hooks.endless:
+            raise Forbidden(f"cannot {what}: it is the init process; change the runlevel instead")
 
     def _looking(self, caller: Caller, what: str) -> View:
         view = self.access.view(caller)

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from supervisor.system.proctable import read_process
+from supervisor.system.proctable import ProcessInfo, read_process, sees_us
 
 NOT_FOUND, NOT_EXECUTABLE = 127, 126
 """The exit codes for a program that cannot be executed. Source: sh(1), tini."""
@@ -226,6 +226,8 @@ class _Watch:
         self._due: float | None = None
         self._killed = False
         self._over = False
+        self._sent: set[tuple[int, int, int]] = set()
+        """Which signal went to whom: the number of a process and when it began."""
 
     def until_the_end(self) -> int:
         """Return the code of the program when all is over. Nothing that goes wrong ends this."""
@@ -295,51 +297,56 @@ class _Watch:
         now = time.monotonic()
         if self._due is None:
             self._due = now + self._manners.patience
-            _signal_all(self._child, signal.SIGTERM)
-            _signal_all(self._child, signal.SIGCONT)  # Who is stopped cannot end.
+            self._tell_all()
         elif now >= self._due and self._killed:
             say("processes that SIGKILL does not end are left behind")
             return True
         elif now >= self._due:
             self._killed = True
             self._due = now + LEFT_BEHIND
-            _signal_all(self._child, signal.SIGKILL)
+            self._signal_all(signal.SIGKILL)
         elif self._killed:
-            # What they have started meanwhile is ours now.
-            _signal_all(self._child, signal.SIGKILL)
+            self._signal_all(signal.SIGKILL)  # What they have started meanwhile is ours now.
+        elif os.getpid() != 1 and sees_us():
+            self._tell_all()  # A process may fork between our look and our signal.
         return False
 
+    def _tell_all(self) -> None:
+        """Send SIGTERM to all that have not had it."""
+        self._signal_all(signal.SIGTERM)
+        self._signal_all(signal.SIGCONT)  # Who is stopped cannot end.
 
-def _signal_all(child: int, number: int) -> None:
-    """Signal everything that may be left of the program: all processes there are, for PID 1."""
-    targets: list[tuple[Callable[[int, int], None], int]] = []
-    if os.getpid() == 1:
-        targets.append((os.kill, -1))
-    elif (pids := _descendants()) is None:
-        targets.append((os.killpg, child))  # The best guess that there is without /proc.
-    else:
-        targets += [(os.kill, pid) for pid in pids]
-    for send, target in targets:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            send(target, number)
+    def _signal_all(self, number: int) -> None:
+        """Signal everything that may be left of the program: all there is, for PID 1.
+
+        Where we have to look for it, nobody gets anything but SIGKILL twice.
+        """
+        targets: list[tuple[Callable[[int, int], None], int]] = []
+        if os.getpid() == 1:
+            targets.append((os.kill, -1))
+        elif not sees_us():
+            targets.append((os.killpg, self._child))  # The best guess that there is.
+        else:
+            found = [(number, info.pid, info.started) for info in _descendants()]
+            new = [each for each in found if each not in self._sent or number == signal.SIGKILL]
+            self._sent.update(new)
+            targets += [(os.kill, pid) for _, pid, _ in new]
+        for send, target in targets:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                send(target, number)
 
 
-def _descendants() -> list[int] | None:
-    """Return our descendants, the older generations first; None if /proc does not tell."""
-    children: dict[int, list[int]] = {}
-    try:
-        names = [name for name in os.listdir("/proc") if name.isdigit()]
-    except OSError:
-        return None
-    if not names:
-        return None
-    for name in names:
-        with contextlib.suppress(OSError):
-            if info := read_process(int(name)):
-                children.setdefault(info.parent, []).append(info.pid)
-    found = children.get(os.getpid(), [])
-    for pid in found:  # It grows as we go.
-        found += children.get(pid, [])
+def _descendants() -> list[ProcessInfo]:
+    """Return our descendants, the older generations first."""
+    children: dict[int, list[ProcessInfo]] = {}
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            with contextlib.suppress(OSError):
+                if info := read_process(int(name)):
+                    children.setdefault(info.parent, []).append(info)
+    found = list(children.get(os.getpid(), ()))
+    for info in found:  # It grows as we go.
+        found += children.get(info.pid, ())
     return found
 
 

@@ -13,6 +13,7 @@ from msgspec import Struct
 from supervisor.system import seats
 from supervisor.system.environment import without_internals
 from supervisor.system.null import has_null, open_null
+from supervisor.system.proctable import sees_us
 
 _PR_SET_CHILD_SUBREAPER = 36
 _HIDDEN_SIGNALS = (32, 33)
@@ -77,10 +78,10 @@ def missing() -> list[str]:
     notes = []
     if not has_null():
         notes.append("there is no /dev/null: components with nullinput read from an empty file")
-    if not os.path.exists("/proc/self/stat"):
+    if not sees_us():
         notes.append(
-            "there is no /proc: processes that leave their component's process group cannot be "
-            "seen, and usage cannot be measured"
+            "there is no /proc of this PID namespace: processes that leave their component's "
+            "process group cannot be seen, and usage cannot be measured"
         )
     return notes
 

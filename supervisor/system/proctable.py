@@ -57,6 +57,17 @@ def _read(path: str) -> bytes | None:
         os.close(fd)
 
 
+def sees_us() -> bool:
+    """Tell whether there is a /proc, and it is that of our PID namespace.
+
+    In a new namespace that still has the old /proc, numbers there mean other processes than here.
+    """
+    try:
+        return os.readlink("/proc/self") == str(os.getpid())
+    except OSError:
+        return False
+
+
 def read_process(pid: int) -> ProcessInfo | None:
     """Return what /proc says about *pid*, or None if there is no such process."""
     data = _read(f"/proc/{pid}/stat")
@@ -270,7 +281,7 @@ class _ScanView:
 
 
 class _BlindView:
-    """Sees nothing: there is no /proc. Process groups can be signalled all the same."""
+    """Sees nothing: there is no /proc of ours. Process groups can be signalled all the same."""
 
     def __init__(self) -> None:
         self.direct: set[int] = set()
@@ -304,13 +315,10 @@ class ProcessTable:
     @property
     def children_files(self) -> bool:
         """Whether there are `children` files; /proc may be mounted after we have begun."""
-        if self._children_files is None:
+        if self._children_files is None and sees_us():
             me = os.getpid()
-            found = os.path.exists(f"/proc/{me}/task/{me}/children")
-            if found or os.path.exists("/proc/self/stat"):
-                self._children_files = found
-            return found
-        return self._children_files
+            self._children_files = os.path.exists(f"/proc/{me}/task/{me}/children")
+        return bool(self._children_files)
 
     def view(self, leaders: Set[int], *, max_age: float = 0.0) -> View:
         """Return a view of the present; *leaders* are children of ours known to live.
@@ -323,7 +331,7 @@ class ProcessTable:
         if self._latest is not None and begin - self._latest_end < limit:
             return self._latest
         view: View
-        if not os.path.exists("/proc/self/stat"):
+        if not sees_us():
             view = _BlindView()
         elif self.children_files:
             view = _ChildrenView(leaders)

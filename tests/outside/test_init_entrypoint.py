@@ -185,6 +185,21 @@ def test_whoever_is_tired_of_waiting_for_what_is_left_sends_the_signal_again() -
         assert one.end() == 0
 
 
+@namespaced
+def test_the_proc_of_another_namespace_misleads_nobody() -> None:
+    """Numbers there mean other processes; what can be told without it is the process group."""
+    script = f"""
+"{PIESD[0]}" -m supervisor --subreaper -- sh -c 'sleep 1000000 & exit 7'
+echo "code $?"; kill -0 -- -1 2>&1 || echo alone
+"""
+    with inmate(
+        ["unshare", "--pid", "--fork", "--kill-child", "sh", "-c", script], first=False
+    ) as one:
+        one.hear("code 7")
+        one.hear("alone")
+        assert one.end() == 0
+
+
 # --- what the program gets
 
 
@@ -295,6 +310,7 @@ def test_ctrl_c_is_for_the_program_alone() -> None:
         (["--init", "--rewrite", "TERM", "--", "true"], "--rewrite"),
         (["--init", "--shutdown-timeout", "-1", "--", "true"], "--shutdown-timeout"),
         (["--init", "--no-such", "--", "true"], "--no-such"),
+        (["--init", "--socket", "unix:///x", "--", "true"], "needs a configuration"),
     ],
 )
 def test_a_bad_command_line_is_refused(options: list[str], complaint: str) -> None:

@@ -191,6 +191,18 @@ def test_an_init_process_does_not_end_by_a_signal(tmp_path: Path) -> None:
         one.hear("level 3 after 2")
 
 
+def test_nobody_can_order_the_end_of_an_init_process(tmp_path: Path) -> None:
+    with machine(tmp_path) as one:
+        one.booted()
+        one.hear("supervises")
+        piesctl = "import sys; from supervisor.cli.piesctl import main; sys.exit(main())"
+        for verb in ("shutdown", "reboot"):
+            script = f"cd '{ROOT}'; ! '{PIESD[0]}' -c '{piesctl}' {verb} 2>&1"
+            assert "it is the init process; change the runlevel instead" in one.shell(script)
+        one.telinit("3")
+        one.hear("level 3 after 2")
+
+
 # --- records
 
 

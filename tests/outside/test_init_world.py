@@ -43,7 +43,7 @@ command = ["{sys.executable}", "-c", {json.dumps(OTHER)}]
 """
 
 NOTICES = {
-    "no-proc": "there is no /proc",
+    "no-proc": "there is no /proc of this PID namespace",
     "no-dev": "there is no /dev/null",
     "readonly": "going on without a runtime directory",
 }
