@@ -109,7 +109,7 @@ def awaited(world: World, tag: Tag) -> bool:
     if state is None or world.outside(tag) or not boot_allows(world, world.specs[tag].mode):
         return False
     if state.phase is Phase.WAITING:
-        return state.wanted and not world.unmet.get(tag, 0)
+        return state.wanted and not world.unmet.get(tag, 0) and not world.is_full(tag)
     return state.live
 
 

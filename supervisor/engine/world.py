@@ -205,6 +205,13 @@ class World:
             return spec.mode not in BOOTING and spec.mode not in APART
         return not belongs(spec, self.runlevel)
 
+    def is_full(self, tag: Tag) -> bool:
+        """Return whether as many instances of the template of *tag* are live as may be."""
+        spec = self.specs[tag]
+        if not has_instance_limit(spec) or spec.template is None or spec.max_instances is None:
+            return False
+        return self.live_instances.get(spec.template, 0) >= spec.max_instances
+
     def may_run_now(self, key: Key) -> bool:
         """Return whether the stage lets *key* run.
 

@@ -270,6 +270,15 @@ def test_a_wait_component_that_needs_something_behind_it_does_not_block_it() -> 
     assert sim.boot().settle().told()[-2:] == ["start behind", "start first"]
 
 
+def test_what_waits_for_a_free_slot_is_not_waited_for() -> None:
+    plan = [
+        replace(each, template="t", max_instances=1)
+        for each in (entry("first", "2", Mode.RESPAWN), entry("second", "2", Mode.WAIT))
+    ]
+    sim = Simulation([*plan, entry("third", "2", Mode.RESPAWN)], init=True, runlevel="2")
+    assert sim.boot().settle().told()[-2:] == ["start first", "start third"]
+
+
 def test_a_single_user_who_leaves_lets_the_machine_boot() -> None:
     shell = entry("shell", "S", Mode.WAIT)
     sim = Simulation((*INITTAB, shell), init=True, runlevel="2")
