@@ -88,6 +88,8 @@ class Simulation:
         self.opening: dict[Child, None] = {}
         self.closing: dict[Child, None] = {}
         self.listeners: dict[Key, int] = {}
+        self.unkept: list[Key] = []
+        """The listeners whose sockets were closed for good."""
         self.ready: set[Child] = set()
         self.deaf: set[Key] = set()
         """Who does not mind any signal but SIGKILL."""
@@ -115,6 +117,10 @@ class Simulation:
 
     def post(self, event: EngineEvent) -> None:
         """Let the engine handle *event*, obey what it says, and check what must hold."""
+        self.obey(event)
+
+    def obey(self, event: EngineEvent) -> list[Effect]:
+        """Do as `post`, and return what the engine says."""
         self.log.append(event)
         effects = self.engine.handle(event, self.now)
         for effect in effects:
@@ -122,6 +128,7 @@ class Simulation:
         told = [effect.key for effect in effects if isinstance(effect, CommandEnded)]
         assert not self.engine.world.states.keys() & set(told), f"{told} ended and are still there"
         self.check()
+        return effects
 
     def boot(self) -> Simulation:
         self.post(Boot())
@@ -246,6 +253,11 @@ class Simulation:
         self._forget_signals(child)
         self.post(Happened(child[0], TreeChanged(child[1], ())))
 
+    def offer(self, tag: Key) -> None:
+        """Let the first client knock at a listener that its server is to have."""
+        self._connection += 1
+        self.post(Accepted(tag, self._connection, ""))
+
     def connect(self, tag: Key) -> None:
         """Let a client connect to a listener."""
         self._connection += 1
@@ -346,10 +358,12 @@ class Simulation:
                 self.history.append(f"pause {key}")
             case Resume(key):
                 self.history.append(f"resume {key}")
-            case LetGo(key):
-                self.history.append(f"let go {key}")
-            case Unlisten(key, generation):
+            case LetGo(key, keep):
+                self.history.append(f"let go {key}{' keep' if keep else ''}")
+            case Unlisten(key, generation, keep):
                 self.history.append(f"unlisten {key}")
+                if not keep:
+                    self.unkept.append(key)
                 self.opening.pop((key, generation), None)
                 self.listeners.pop(key, None)
                 self.closing[key, generation] = None

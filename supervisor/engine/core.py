@@ -54,9 +54,9 @@ class Core:
         if world.init:
             effects = tuple(dressed(world, effect) for effect in effects)
         self.effects.extend(effects if link is None else _linked(effects, link))
-        if new.phase is Phase.STOPPED is not old.phase and spec.sockets and not spec.listens:
-            self.effects.append(LetGo(key))
         world.put(key, new)
+        if link is None:
+            self._keep_places(key)
         note = note_for(key, spec, old, new, event, self.now)
         if note is not None:
             self.effects.append(note)
@@ -91,14 +91,35 @@ class Core:
         if not isinstance(link, Connection):
             return
         listener = world.states.get(link.owner)
-        if listener is not None and last is not None and world.specs[link.owner].owned:
+        if listener is None:
+            return
+        if last is not None and world.specs[link.owner].owned:
             # It has no entity of its own any more, and what became of it is worth knowing.
             if last.stage == IDLE:
                 last = replace(last, message=f"{last.message}; the next connection starts it")
             listener = replace(listener, last_exit=last)
             world.put(link.owner, listener)
-        if listener is not None and listener.removed and not listener.live:
+        self._keep_places(link.owner)
+        world.dirty.add(link.owner)
+        if listener.removed and not listener.live:
             self.forget(link.owner)
+
+    def _keep_places(self, key: Key) -> None:
+        """Note whose the addresses of a component are, now that something of it has changed."""
+        world = self.world
+        state, spec, held = world.states[key], world.specs[key], world.holdings.get(key)
+        if state.phase is Phase.STARTING:
+            world.occupy(key, spec.sockets)
+        elif held is None:
+            return
+        elif state.listener:
+            closed = state.phase is Phase.STOPPING or not state.live
+            if closed and not (spec.owned and world.connections.get(key)):
+                world.vacate(key)
+        elif not state.live and (state.phase is Phase.STOPPED or held != spec.sockets):
+            # Until then they are kept for its next child, so that clients wait for that.
+            self.effects.append(LetGo(key))
+            world.vacate(key)
 
 
 def _linked(effects: tuple[Effect, ...], link: Link) -> list[Effect]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import copy
 from typing import assert_never
 
@@ -16,8 +16,8 @@ from supervisor.engine.gates import blocked_by
 from supervisor.engine.plan import difference
 from supervisor.engine.runlevels import Levels
 from supervisor.engine.shutdown import Ending
-from supervisor.engine.world import Command, Connection, World
-from supervisor.model.component import Address, Key, Mode, Tag
+from supervisor.engine.world import Command, Connection, World, excludes_others
+from supervisor.model.component import Address, Component, Key, Mode, Tag
 from supervisor.model.effects import (
     CloseConnection,
     Effect,
@@ -181,23 +181,31 @@ class Engine:
         closed = {effect.key for effect in effects if isinstance(effect, Unlisten | LetGo)}
         if not closed:
             return
-        needed = self._addresses_needed()
-        for number, effect in enumerate(effects):
-            if isinstance(effect, Unlisten | LetGo) and effect.key in self.world.specs:
-                spec = self.world.specs[effect.key]
-                if any(needed.get(each, effect.key) != effect.key for each in spec.sockets):
-                    effects[number] = replace(effect, keep=True)
+        if needed := self._addresses_needed():
+            for number, effect in enumerate(effects):
+                if isinstance(effect, Unlisten | LetGo):
+                    effects[number] = replace(effect, keep=needed)
         effects.sort(key=lambda effect: isinstance(effect, Listen) and effect.key not in closed)
 
-    def _addresses_needed(self) -> dict[Address, Key]:
-        """Return who is to listen where, of those that are to run."""
+    def _addresses_needed(self) -> frozenset[Address]:
+        """Return where somebody is to listen, now or as soon as others let it."""
         world = self.world
-        return {
-            address: key
-            for key, spec in world.specs.items()
-            if spec.sockets and world.states[key].wanted and not world.states[key].removed
+        if self.stage not in (Stage.STARTUP, Stage.NORMAL):
+            return frozenset()
+        return frozenset(
+            address
+            for tag, spec in world.specs.items()
+            if spec.sockets and self._comes_by_itself(tag)
             for address in spec.sockets
-        }
+        )
+
+    def _comes_by_itself(self, tag: Tag) -> bool:
+        """Return whether nobody has to do anything for *tag* to be up."""
+        states = self.world.states
+        return all(
+            each in states and states[each].wanted and not states[each].removed
+            for each in (tag, *self.world.graph.all_prerequisites(tag))
+        )
 
     def _happened(self, key: Key, event: ComponentEvent) -> None:
         """Take a fact, and do what the end of a component sets off."""
@@ -314,6 +322,7 @@ class Engine:
                 wanted.append((tag, Restart(by, apply.at)))
             elif change.action == "stop":
                 wanted.append((tag, Stop(by, apply.at)))
+        self._find_heirs(apply.components)
         ordered = [tag for tag in specs if tag in world.states]
         rest = [key for key in world.states if key not in specs]
         world.specs = {key: world.specs[key] for key in (*ordered, *rest)}
@@ -322,6 +331,25 @@ class Engine:
             if isinstance(event, Remove) or tag in world.states:
                 self._change(tag, event)
         self._levels.configure(apply.runlevel)
+
+    def _find_heirs(self, components: Sequence[Component]) -> None:
+        """Find out who takes over from listeners that are not configured any more."""
+        world = self.world
+        heirs = {
+            address: spec.tag
+            for spec in components
+            if spec.listens and not spec.owned
+            for address in spec.sockets
+            if excludes_others(address)
+        }
+        configured = {spec.tag for spec in components}
+        world.heirs = {
+            tag: heirs[address]
+            for tag, spec in world.specs.items()
+            if tag not in configured and spec.listens and not spec.owned
+            for address in spec.sockets
+            if address in heirs
+        }
 
     def _change(self, tag: Tag, event: ComponentEvent) -> None:
         """Tell *tag* what a reload means for it, leaving no wish where nobody wished."""
@@ -335,9 +363,10 @@ class Engine:
 
     def _accept(self, accepted: Accepted) -> None:
         """Serve a connection by a child of its own, or refuse it."""
-        world, tag = self.world, accepted.tag
+        world = self.world
+        tag = world.heirs.get(accepted.tag, accepted.tag)
         state, spec = world.states.get(tag), world.specs.get(tag)
-        if spec is None or state is None or state.phase is not Phase.LISTENING:
+        if spec is None or state is None or not _takes_clients(spec, state):
             self._core.effects.append(CloseConnection(accepted.connection))
             return
         refused = None if spec.owned else refusal(world, tag, accepted.subject)
@@ -443,6 +472,16 @@ class Engine:
                 why = f" ({block.message})" if block else ""
                 self._ending.begin(f"{key!r}, which is required, could not run{why}", 1)
                 return
+
+
+def _takes_clients(spec: Component, state: State) -> bool:
+    """Return whether a client who has come is served, now or soon.
+
+    The listener may be on its way to be opened anew while we hear of one who came before.
+    """
+    if spec.owned:
+        return state.phase is Phase.LISTENING
+    return spec.listens and state.wanted and not state.removed
 
 
 def is_settled(state: State | None, action: Action, generation: int) -> bool:

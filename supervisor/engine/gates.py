@@ -268,6 +268,24 @@ def no_free_slot(world: World, key: Key) -> Block | None:
     )
 
 
+def server_live(world: World, key: Key) -> Block | None:
+    """The server that has its listener is not gone yet."""
+    servers = tuple(world.connections.get(key, ()))
+    if not servers or world.states[key].live or not world.specs[key].owned:
+        return None
+    return Block(type="server", message=f"its server ends first: {_list(servers)}", tags=servers)
+
+
+def address_taken(world: World, key: Key) -> Block | None:
+    """Another component has its address still."""
+    for address in world.specs[key].sockets:
+        other = world.occupied.get(address.url)
+        if other is not None and other != key and not world.states[key].live:
+            message = f"{other} has {address.url} still"
+            return Block(type="address", message=message, tags=(other,))
+    return None
+
+
 def over_rate(world: World, key: Key) -> Block | None:
     """There were too many connections in this minute."""
     link = world.links.get(key)
@@ -305,6 +323,8 @@ GATES: tuple[Gate, ...] = (
     prerequisite_down,
     dependents_live,
     no_free_slot,
+    server_live,
+    address_taken,
     over_rate,
 )
 """In the order in which they are asked: the most telling reason first."""

@@ -141,8 +141,7 @@ def step(  # noqa: C901, PLR0915 - It is one table.
                 _enter(state, Phase.STOPPING, now), lowered=True, deadline=now + patience
             )
             if state.listener:
-                close = Unlisten(key, state.generation, keep=state.renew)
-                return replace(stopping, deadline=None), (close,)
+                return replace(stopping, deadline=None), (Unlisten(key, state.generation),)
             return stopping, _ask(key, spec, state, spec.stop_scope)
 
         # --- facts: they change what is

@@ -57,6 +57,7 @@ _LATER = {
 """When components of these modes run, which do not simply run."""
 _RUNS_ON = BOOTING | ALARMED | {Mode.WAIT}
 """The modes whose components are in the middle of something that is not to be done twice."""
+_OF_LISTENER = frozenset({"sockets", "backlog", "wait"})
 _NOT_KEYS = frozenset({"source", "template", "instance"})
 """Where a component was written is no reason to do anything."""
 
@@ -82,10 +83,10 @@ def needs_new_child(new: Component, fields: Sequence[str]) -> bool:
     """Return whether a change of these fields takes effect only in a new child.
 
     The children of an inetd component are made anew for each connection, so of a listener that
-    stays one only the address matters.
+    stays one only its sockets matter, and who accepts at them.
     """
     if new.mode is Mode.INETD and "mode" not in fields:
-        return "sockets" in fields
+        return not _OF_LISTENER.isdisjoint(fields)
     if new.expandenv and "command" in fields:
         return True  # Its words are made of the text, in which quotation marks count.
     return any(name not in _LIVE_FIELDS | _NEXT_START_FIELDS for name in fields)

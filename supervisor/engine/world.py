@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from supervisor.engine.graph import Graph
 from supervisor.engine.modes import APART, BOOTING, ONE_RUN, WAITED, belongs
-from supervisor.model.component import Component, Key, Mode, Tag
+from supervisor.model.component import Address, Component, InetAddress, Key, Mode, Tag
 from supervisor.model.state import Phase, Stage, State
 
 
@@ -43,6 +43,11 @@ Link = Connection | Command
 """What makes an entity a part of a component, and not a component itself."""
 
 
+def excludes_others(address: Address) -> bool:
+    """Return whether only one can have *address*: port 0 means any that is free."""
+    return not isinstance(address, InetAddress) or address.port != 0
+
+
 def has_instance_limit(spec: Component) -> bool:
     """Return whether *spec* is an instance of a template of which only some may be live at once.
 
@@ -54,7 +59,7 @@ def has_instance_limit(spec: Component) -> bool:
 class World:
     """States by key. Change a state by `put` alone; `dirty` collects whom that concerns."""
 
-    def __init__(self) -> None:
+    def __init__(self) -> None:  # noqa: PLR0915 - It is a list of fields.
         self.stage = Stage.NEW
         self.specs: dict[Key, Component] = {}
         self.states: dict[Key, State] = {}
@@ -100,6 +105,15 @@ class World:
         """What the latest change of the runlevel has to bring down."""
         self.waited: tuple[Tag, ...] = ()
         """The components whose end is waited for by what stands after them."""
+        self.heirs: dict[Tag, Tag] = {}
+        """For listeners that are not configured any more: who has their address now, and serves
+        whoever had come to them."""
+        self.holdings: dict[Tag, tuple[Address, ...]] = {}
+        """The addresses that each has, or is about to have."""
+        self.occupied: dict[str, Tag] = {}
+        """Who has an address, by its URL."""
+        self._claims: dict[str, tuple[Tag, ...]] = {}
+        """Who is configured to have an address."""
         self._deadlines: list[tuple[float, Key]] = []
 
     def copy(self) -> World:
@@ -191,9 +205,21 @@ class World:
             return not self.may_run_now(key)
         if self.stage in (Stage.STOPPING, Stage.LAST, Stage.ENDED):
             return True
-        if link is None:
+        return link is not None and self._goes_with(link.owner)
+
+    def _goes_with(self, owner: Tag) -> bool:
+        """Return whether the connections of *owner* have to go down because of it.
+
+        A listener that is opened anew, or has been given to somebody else, does not take along
+        those whom it serves; a server that has the listener itself goes with it.
+        """
+        state = self.states.get(owner)
+        if state is None or (self.specs[owner].owned and self.should_be_down(owner)):
+            return True
+        if owner in self.heirs:
             return False
-        return link.owner not in self.states or self.should_be_down(link.owner)
+        gone = not state.wanted or state.removed or not self.specs[owner].listens
+        return gone or self.outside(owner)
 
     def outside(self, key: Key) -> bool:
         """Return whether *key* does not belong to the present runlevel, if there is one."""
@@ -307,6 +333,22 @@ class World:
         self.unmet[key] = sum(not self.available(tag) for tag in spec.prerequisites)
         self.put(key, state)
 
+    def occupy(self, tag: Tag, sockets: tuple[Address, ...]) -> None:
+        """Note that *tag* is about to have these addresses."""
+        if tag in self.holdings or not sockets:
+            return
+        self.holdings[tag] = sockets
+        self.occupied.update((each.url, tag) for each in sockets if excludes_others(each))
+
+    def vacate(self, tag: Tag) -> None:
+        """Note that *tag* has no address any more, and let those look who wait for one."""
+        for address in self.holdings.pop(tag, ()):
+            if self.occupied.get(address.url) == tag:
+                del self.occupied[address.url]
+                waiting = [each for each in self._claims.get(address.url, ()) if each != tag]
+                self.dirty.update(waiting)
+                self.changed.update(waiting)
+
     def rebuild(self) -> None:
         """Take up the prerequisites of the present specs, in their present order."""
         components = {
@@ -321,6 +363,7 @@ class World:
                 needs = components.get(link.owner, self.specs[key].prerequisites)
                 self.specs[key] = replace(self.specs[key], prerequisites=needs)
         self._gather_siblings()
+        self._gather_claims()
         self.live_dependents = {}
         self.live_instances = {}
         self.live = 0
@@ -363,6 +406,13 @@ class World:
                 if has_instance_limit(spec):
                     limited.add(spec.template)
         self.siblings = {template: tuple(siblings[template]) for template in limited}
+
+    def _gather_claims(self) -> None:
+        claims: dict[str, list[Tag]] = {}
+        for tag, spec in self.specs.items():
+            for address in spec.sockets:
+                claims.setdefault(address.url, []).append(tag)
+        self._claims = {url: tuple(tags) for url, tags in claims.items()}
 
     def _count_live(self, key: Key, by: int) -> None:
         self.live += by

@@ -6,7 +6,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from supervisor.model.component import Component, Key, Tag
+from supervisor.model.component import Address, Component, Key, Tag
 from supervisor.model.state import Exit
 
 Scope = Literal["leader", "group", "lost", "tree"]
@@ -78,13 +78,13 @@ class Listen(Struct, frozen=True):
 class Unlisten(Struct, frozen=True):
     """Close the listener of `key`; report `ListenerClosed`.
 
-    `keep`: its sockets are going to be used again, by this component or by another. Whoever
-    connects until then waits, and is not refused.
+    `keep`: those of its sockets that have such an address are going to be used again, by this
+    component or by another. Whoever connects until then waits, and is not refused.
     """
 
     key: Key
     generation: int
-    keep: bool = False
+    keep: frozenset[Address] = frozenset()
 
 
 class Pause(Struct, frozen=True):
@@ -103,7 +103,7 @@ class LetGo(Struct, frozen=True):
     """Close the sockets that were kept open for the children of `key`; `keep` as in `Unlisten`."""
 
     key: Key
-    keep: bool = False
+    keep: frozenset[Address] = frozenset()
 
 
 class CloseConnection(Struct, frozen=True):

@@ -73,8 +73,8 @@ class Launches:
 
     async def _spawn_later(self, spawn: Spawn) -> None:
         assert spawn.connection is not None
-        ours, _ = self._system.names(self._listeners.look_at(spawn.connection))
-        client = self._listeners.client(spawn.connection)
+        ours, theirs = self._system.names(self._listeners.look_at(spawn.connection))
+        client = self._listeners.client(spawn.connection) or theirs
         self._spawn(spawn, await self._hosts.of(ours, client))
 
     def _spawn(self, spawn: Spawn, hosts: tuple[str, str] = ("", "")) -> None:

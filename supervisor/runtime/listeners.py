@@ -18,9 +18,9 @@ from supervisor.runtime.sockets import Opened, SocketStock, same_place
 from supervisor.system.port import Connection, ListenError, SocketName, System
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Set
 
-    from supervisor.model.component import Component, Key, Tag
+    from supervisor.model.component import Address, Component, Key, Tag
     from supervisor.runtime.quotes import Quotes
     from supervisor.runtime.tasks import Tasks
 
@@ -81,7 +81,9 @@ class ListenerBoard:
         self._held: dict[int, _Held] = {}
         self._count = 0
         self._asleep: set[Key] = set()
-        """Listeners at which nobody is accepted: the engine says so, or a server has them."""
+        """Listeners at which nobody is accepted because the engine says so."""
+        self._served: set[Key] = set()
+        """Listeners that a server has, or is going to have."""
         self._paused: dict[Key, float] = {}
         self._wake = trio.Event()
 
@@ -89,6 +91,7 @@ class ListenerBoard:
 
     def open(self, key: Key, generation: int, spec: Component) -> None:
         """Open the listener of *key* and report `Listening` or `ListenFailed`."""
+        self.let_go(key, frozenset(spec.sockets))  # Its children may have had them till now.
         try:
             sockets = self._stock.open(spec)
         except ListenError as error:
@@ -104,9 +107,9 @@ class ListenerBoard:
         self._watch(key)
         self._happened(key, Listening(generation, self._system.wall()))
 
-    def close(self, key: Key, generation: int, *, keep: bool = False) -> None:
+    def close(self, key: Key, generation: int, keep: Set[Address] = frozenset()) -> None:
         """Close the listener of *key*, if it is open, and report `ListenerClosed`."""
-        self.let_go(key, keep=keep)
+        self.let_go(key, keep)
         self._happened(key, ListenerClosed(generation))
 
     def retune(self, key: Key, spec: Component) -> None:
@@ -139,20 +142,21 @@ class ListenerBoard:
         if kept is not None and same_place(kept.sockets, spec):
             return tuple(opened.fd for opened in kept.sockets)
         if kept is not None:
-            self.let_go(key, keep=False)
+            self.let_go(key, frozenset(spec.sockets))
         if not spec.sockets:
             return ()
         self._open[key] = _Listener(spec, self._stock.open(spec))
         return self.descriptors(key)
 
-    def let_go(self, key: Key, *, keep: bool) -> None:
-        """Close the sockets of *key*; *keep*: somebody is going to use them again."""
+    def let_go(self, key: Key, keep: Set[Address] = frozenset()) -> None:
+        """Close the sockets of *key*, but for those that somebody is going to use again."""
         listener = self._open.pop(key, None)
         if listener is not None:
-            self._stock.close(listener.sockets, keep=keep)
+            self._stock.close(listener.sockets, keep)
             if keep:
                 self._wake.set()
         self._asleep.discard(key)
+        self._served.discard(key)
         self._paused.pop(key, None)
 
     def descriptors(self, key: Key) -> tuple[int, ...]:
@@ -208,7 +212,8 @@ class ListenerBoard:
         """Close a connection that nobody serves, and tell the client why."""
         held = self._held.pop(connection)
         if held.fd is None:
-            self._wake_listener(held.key)
+            self._served.discard(held.key)
+            self._watch(held.key)
             return
         self._farewells.say(held.fd, message)
         self._wake.set()
@@ -219,11 +224,12 @@ class ListenerBoard:
         if mark and int(number) in self._held:
             self.refuse(int(number))
         elif not mark:
-            self.let_go(key, keep=False)
+            self.let_go(key)
 
     def _watch(self, key: Key) -> None:
         listener = self._open.get(key)
-        if listener is None or key in self._asleep or key in self._paused:
+        closed = key in self._asleep or key in self._served or key in self._paused
+        if listener is None or closed:
             return
         for opened in listener.sockets:
             ready = self._offer if listener.spec.owned else self._accept
@@ -237,12 +243,9 @@ class ListenerBoard:
 
     def _offer(self, key: Key, _fd: int) -> None:
         """Somebody waits: whoever serves gets the listener, and we look away until it has ended."""
-        self.pause(key)
+        self._served.add(key)
+        self._unwatch(key)
         self._arrived(key, None, "", Subject(), None)
-
-    def _wake_listener(self, key: Key) -> None:
-        if key in self._open:
-            self.resume(key)
 
     def _accept(self, key: Key, fd: int) -> None:
         for _ in range(AT_ONCE):

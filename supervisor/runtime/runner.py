@@ -293,13 +293,13 @@ class Runner:
             case Listen(key, generation, spec):
                 self._listeners.open(key, generation, spec)
             case Unlisten(key, generation, keep):
-                self._listeners.close(key, generation, keep=keep)
+                self._listeners.close(key, generation, keep)
             case Pause(key):
                 self._listeners.pause(key)
             case Resume(key):
                 self._listeners.resume(key)
             case LetGo(key, keep):
-                self._listeners.let_go(key, keep=keep)
+                self._listeners.let_go(key, keep)
             case CloseConnection(connection, message):
                 self._listeners.refuse(connection, message)
             case Mail():

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import trio
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Set
 
     from supervisor.model.component import Address, Component
     from supervisor.system.port import System
@@ -66,13 +66,14 @@ class SocketStock:
             raise
         return tuple(found)
 
-    def close(self, sockets: Iterable[Opened], *, keep: bool = False) -> None:
-        """Close sockets, or put them aside because somebody is going to want them."""
+    def close(self, sockets: Iterable[Opened], keep: Set[Address] = frozenset()) -> None:
+        """Close sockets, or put them aside where *keep* says that they are going to be wanted."""
         until = trio.current_time() + KEPT
         for opened in sockets:
             self._system.unwatch(opened.fd)
             self._system.expect_no_more(opened.fd)
-            if keep:
+            # Of an address that means any free port, several may be open.
+            if opened.address in keep and opened.address not in self._parked:
                 self._parked[opened.address] = _Parked(opened, until)
             else:
                 self._close(opened)

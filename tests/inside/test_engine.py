@@ -637,7 +637,7 @@ def test_a_connection_that_goes_down_with_its_listener_is_not_served_again() -> 
     sim.connect("echo")
     sim.settle()
     sim.deaf = {"echo#1"}
-    sim.order("restart", "echo").settle()
+    sim.order("stop", "echo").order("start", "echo").settle()
     sim.deaf = set()
     sim.settle()
     assert sim.spawned == ["echo#1"]
