@@ -539,6 +539,10 @@ class FakeSystem:
         self._queues[fd] = deque()
         return fd
 
+    def relisten(self, fd: int, backlog: int, *, blocking: bool) -> None:
+        assert fd in self.listeners
+        self.opened[fd] = (backlog, blocking)
+
     def unlisten(self, fd: int, address: Address) -> None:
         assert self.listeners.pop(fd) == address
         assert fd not in self.expected, "the request would keep the socket open"

@@ -8,7 +8,7 @@ from supervisor.engine.initenv import dressed
 from supervisor.engine.machine import IDLE, step
 from supervisor.engine.notes import note_for
 from supervisor.engine.world import Command, Connection, Link, World
-from supervisor.model.component import Key, Tag
+from supervisor.model.component import Address, Key, Tag
 from supervisor.model.effects import CommandEnded, Effect, Forget, LetGo, Level, Note, Spawn
 from supervisor.model.errors import IllegalEvent
 from supervisor.model.events import ComponentEvent, DeadlineReached, Start
@@ -22,6 +22,8 @@ class Core:
         self.world = World()
         self.now = 0.0
         self.effects: list[Effect] = []
+        self.vacated: dict[Key, tuple[Address, ...]] = {}
+        """The addresses that were given up while the event is handled."""
 
     def copy(self) -> Core:
         """Return a core that goes on from the same states and shares nothing that changes."""
@@ -31,7 +33,7 @@ class Core:
 
     def begin(self, now: float) -> None:
         """Begin to handle an event at monotonic time *now*."""
-        self.now, self.effects = now, []
+        self.now, self.effects, self.vacated = now, [], {}
         self.world.changed.clear()
 
     def note(self, key: Key | None, kind: str, level: Level, text: str) -> None:
@@ -115,11 +117,11 @@ class Core:
         elif state.listener:
             closed = state.phase is Phase.STOPPING or not state.live
             if closed and not (spec.owned and world.connections.get(key)):
-                world.vacate(key)
+                self.vacated[key] = world.vacate(key)
         elif not state.live and (state.phase is Phase.STOPPED or held != spec.sockets):
             # Until then they are kept for its next child, so that clients wait for that.
             self.effects.append(LetGo(key))
-            world.vacate(key)
+            self.vacated[key] = world.vacate(key)
 
 
 def _linked(effects: tuple[Effect, ...], link: Link) -> list[Effect]:

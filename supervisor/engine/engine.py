@@ -33,6 +33,7 @@ from supervisor.model.events import (
     Apply,
     Boot,
     ComponentEvent,
+    DeadlineReached,
     EngineEvent,
     Exited,
     Happened,
@@ -181,22 +182,21 @@ class Engine:
         closed = {effect.key for effect in effects if isinstance(effect, Unlisten | LetGo)}
         if not closed:
             return
-        if needed := self._addresses_needed():
-            for number, effect in enumerate(effects):
-                if isinstance(effect, Unlisten | LetGo):
-                    effects[number] = replace(effect, keep=needed)
+        for number, effect in enumerate(effects):
+            if isinstance(effect, Unlisten | LetGo):
+                effects[number] = replace(effect, keep=self._needed_again(effect.key))
         effects.sort(key=lambda effect: isinstance(effect, Listen) and effect.key not in closed)
 
-    def _addresses_needed(self) -> frozenset[Address]:
-        """Return where somebody is to listen, now or as soon as others let it."""
+    def _needed_again(self, key: Key) -> frozenset[Address]:
+        """Return the addresses of *key*, which closes, where somebody is going to listen again."""
         world = self.world
         if self.stage not in (Stage.STARTUP, Stage.NORMAL):
             return frozenset()
         return frozenset(
             address
-            for tag, spec in world.specs.items()
-            if spec.sockets and self._comes_by_itself(tag)
-            for address in spec.sockets
+            for address in self._core.vacated.get(key) or world.holdings.get(key, ())
+            for tag in world.claims.get(address.url, ())
+            if self._comes_by_itself(tag) and address in world.specs[tag].sockets
         )
 
     def _comes_by_itself(self, tag: Tag) -> bool:
@@ -316,6 +316,8 @@ class Engine:
                     world.specs[tag] = spec
                     world.changed.add(tag)
                     self._core.effects.append(Retune(tag, spec))
+                    if change.action == "live" and _pauses_no_longer(before, spec):
+                        wanted.append((tag, DeadlineReached()))
             if change.action == "start" and not first:
                 wanted.append((tag, Start(by, apply.at)))
             elif change.action == "restart":
@@ -482,6 +484,11 @@ def _takes_clients(spec: Component, state: State) -> bool:
     if spec.owned:
         return state.phase is Phase.LISTENING
     return spec.listens and state.wanted and not state.removed
+
+
+def _pauses_no_longer(state: State, spec: Component) -> bool:
+    """Return whether a listener that pauses has not had too many clients for this new *spec*."""
+    return state.paused and not 0 < spec.max_rate <= state.taken
 
 
 def is_settled(state: State | None, action: Action, generation: int) -> bool:

@@ -112,7 +112,7 @@ class World:
         """The addresses that each has, or is about to have."""
         self.occupied: dict[str, Tag] = {}
         """Who has an address, by its URL."""
-        self._claims: dict[str, tuple[Tag, ...]] = {}
+        self.claims: dict[str, tuple[Tag, ...]] = {}
         """Who is configured to have an address."""
         self._deadlines: list[tuple[float, Key]] = []
 
@@ -340,14 +340,16 @@ class World:
         self.holdings[tag] = sockets
         self.occupied.update((each.url, tag) for each in sockets if excludes_others(each))
 
-    def vacate(self, tag: Tag) -> None:
-        """Note that *tag* has no address any more, and let those look who wait for one."""
-        for address in self.holdings.pop(tag, ()):
+    def vacate(self, tag: Tag) -> tuple[Address, ...]:
+        """Note that *tag* has no address any more, let those look who wait for one; return them."""
+        held = self.holdings.pop(tag, ())
+        for address in held:
             if self.occupied.get(address.url) == tag:
                 del self.occupied[address.url]
-                waiting = [each for each in self._claims.get(address.url, ()) if each != tag]
+                waiting = [each for each in self.claims.get(address.url, ()) if each != tag]
                 self.dirty.update(waiting)
                 self.changed.update(waiting)
+        return held
 
     def rebuild(self) -> None:
         """Take up the prerequisites of the present specs, in their present order."""
@@ -412,7 +414,7 @@ class World:
         for tag, spec in self.specs.items():
             for address in spec.sockets:
                 claims.setdefault(address.url, []).append(tag)
-        self._claims = {url: tuple(tags) for url, tags in claims.items()}
+        self.claims = {url: tuple(tags) for url, tags in claims.items()}
 
     def _count_live(self, key: Key, by: int) -> None:
         self.live += by

@@ -52,14 +52,13 @@ class SocketStock:
         found: list[Opened] = []
         try:
             for address in spec.sockets:
-                parked = self._parked.pop(address, None)
-                if parked is not None and parked.opened.fits(address, spec):
-                    found.append(parked.opened)
-                    continue
-                if parked is not None:
-                    self._close(parked.opened)
-                blocking = is_handed_over(spec)
-                fd = self._system.listen(address, spec.backlog, blocking=blocking)
+                blocking, parked = is_handed_over(spec), self._parked.pop(address, None)
+                if parked is None:
+                    fd = self._system.listen(address, spec.backlog, blocking=blocking)
+                else:
+                    # Those who wait at it stay, whatever else is new.
+                    fd = parked.opened.fd
+                    self._system.relisten(fd, spec.backlog, blocking=blocking)
                 found.append(Opened(fd, address, spec.backlog, blocking))
         except BaseException:
             self.close(found)

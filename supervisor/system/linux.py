@@ -210,6 +210,10 @@ class LinuxSystem:
         """Open a socket that listens, or takes datagrams. A stale UNIX socket is replaced."""
         return self._listeners.listen(address, backlog, blocking=blocking)
 
+    def relisten(self, fd: int, backlog: int, *, blocking: bool) -> None:
+        """Have a listening socket be as `listen` with these arguments would have opened it."""
+        self._listeners.relisten(fd, backlog, blocking=blocking)
+
     def unlisten(self, fd: int, address: Address) -> None:
         """Close a listening socket and remove its UNIX path, if it is still ours."""
         self._readiness.unwatch(fd)
@@ -219,7 +223,8 @@ class LinuxSystem:
         """Accept one connection, or return None when there is none now."""
         probe = os.dup(fd)  # Its number is that of the connection: the lowest that is free.
         os.close(probe)
-        if probe >= _first_reserved():
+        # Who is accepted is going to be served, and the output of its program needs descriptors.
+        if probe >= _first_reserved(parts=2):
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
         return self._listeners.accept(fd)
 
@@ -302,9 +307,13 @@ class LinuxSystem:
         )
 
 
-def _first_reserved() -> int:
-    """Return the number from which on descriptors are not for components."""
+def _first_reserved(*, parts: int = 1) -> int:
+    """Return the number from which on descriptors are not for components.
+
+    Args:
+        parts: how many times as many as usual are to be left.
+    """
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     if limit == resource.RLIM_INFINITY:
         return sys.maxsize
-    return limit - min(_RESERVED, limit // 4)
+    return limit - parts * min(_RESERVED, limit // 4)

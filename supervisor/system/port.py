@@ -220,6 +220,9 @@ class System(Protocol):
             ListenError: with the stage, the error and a message for people.
         """
 
+    def relisten(self, fd: int, backlog: int, *, blocking: bool) -> None:
+        """Have a listening socket be as `listen` with these arguments would have opened it."""
+
     def unlisten(self, fd: int, address: Address) -> None:
         """Close a listening socket and remove its UNIX path, if it is still ours."""
 

@@ -76,6 +76,15 @@ class Listeners:
             self._places[fd] = place
         return fd
 
+    def relisten(self, fd: int, backlog: int, *, blocking: bool) -> None:
+        """Change what can be changed of a listener; see `supervisor.system.port.System.relisten`.
+
+        Source: listen(2) may be called again; the new backlog holds from then on.
+        """
+        opened = self._sockets[fd]
+        _listen(opened, backlog)
+        opened.setblocking(blocking)
+
     def unlisten(self, fd: int, address: Address) -> None:
         """Close a listener; remove its path unless somebody has put something else there."""
         place = self._places.pop(fd, None)
