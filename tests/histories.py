@@ -19,6 +19,7 @@ def examples(count: int) -> int:
     return max(5, count // 10) if os.environ.get("QUICK") else count
 
 
+LISTENING = (Mode.INETD, Mode.ACCEPT, Mode.PASS_FD)
 TAGS = [f"c{n}" for n in range(6)]
 EXITS = [Exit(code=0, message="exited with 0"), Exit(code=1, message="exited with 1")]
 ACTIONS = [
@@ -42,14 +43,16 @@ def plans(draw: st.DrawFn) -> list[Component]:
             if (mode is Mode.STARTUP) == (other.mode is Mode.STARTUP)
             and (mode is Mode.SHUTDOWN) == (other.mode is Mode.SHUTDOWN)
         ]
-        limited = mode is not Mode.INETD and draw(st.integers(0, 3)) == 0
+        limited = mode not in LISTENING and draw(st.integers(0, 3)) == 0
         needs = draw(st.lists(st.sampled_from(early), unique=True, max_size=3)) if early else []
         masters = [each.tag for each in plan if each.tag in early and each.service == "tcpmux"]
         kind = draw(st.sampled_from(["", "tcpmux", "below"])) if mode is Mode.INETD else ""
         master = draw(st.sampled_from(masters)) if kind == "below" and masters else None
         if master is not None:
             needs = [*needs, master] if master not in needs else needs
-        own = mode is Mode.INETD and master is None
+        serving = _serving(draw, mode, 1000 + index, ours=kind == "tcpmux" or master is not None)
+        if master is not None:
+            serving["sockets"] = ()
         plan.append(
             Component(
                 tag=tag,
@@ -59,18 +62,16 @@ def plans(draw: st.DrawFn) -> list[Component]:
                 enabled=draw(st.integers(0, 5)) > 0,
                 precious=draw(st.booleans()),
                 respawn=Respawn(max=2, window=60, sleep=30, delay=draw(st.sampled_from([0, 2]))),
-                sockets=(InetAddress(host="::1", port=1000 + index),) if own else (),
                 service="tcpmux" if kind == "tcpmux" else None,
                 internal=kind == "tcpmux",
                 tcpmux_master=master,
-                wait=bool(own) and kind != "tcpmux" and draw(st.booleans()),
                 ready=draw(st.sampled_from([None, None, Check(kind="notify")])),
                 start_condition=draw(st.sampled_from([(), (), ("test",)])),
                 exit_actions=tuple(draw(st.lists(st.sampled_from(ACTIONS), max_size=2))),
                 stop_scope=draw(st.sampled_from(["group", "leader"])),
                 runlevels=draw(st.sampled_from([None, None, "2", "23", "3S", "a", ""])),
                 template="t" if limited else None,
-                max_instances=2 if limited else None,
+                **{"max_instances": 2 if limited else None, **serving},
             )
         )
     return draw(st.permutations(plan))
@@ -86,6 +87,25 @@ MACHINES: st.SearchStrategy[dict[str, Any]] = st.sampled_from(
     ]
 )
 """How piesd is started: mostly without runlevels, sometimes with, sometimes as init."""
+
+
+def _serving(draw: st.DrawFn, mode: Mode, port: int, *, ours: bool) -> dict[str, Any]:
+    """Draw what a component says about sockets and about how many it serves.
+
+    *ours* says that piesd serves it: then no server owns the listener.
+    """
+    if mode not in LISTENING:
+        return {}
+    owned = draw(st.booleans()) and not ours
+    return {
+        "sockets": (InetAddress(host="::1", port=port),),
+        "wait": mode is Mode.INETD and owned,
+        "on_demand": mode is Mode.ACCEPT and owned,
+        "max_rate": draw(st.sampled_from([0, 0, 1, 2])),
+        "max_ip_connections": draw(st.sampled_from([None, 1])),
+        "max_instances": draw(st.sampled_from([None, 1, 2])) if mode is Mode.INETD else None,
+    }
+
 
 STEPS = st.sampled_from(
     [
@@ -131,8 +151,12 @@ def one_step(sim: Simulation, data: st.DataObject) -> None:  # noqa: C901 - It i
             sim.exit(child, data.draw(st.sampled_from(EXITS)), lost=(7777,))
         case "clear" if sim.orphans:
             sim.clear(data.draw(st.sampled_from(list(sim.orphans))))
-        case "connect" if sim.listeners:
-            sim.connect(data.draw(st.sampled_from(list(sim.listeners))))
+        case "connect" if accepting := sim.accepting():
+            tag = data.draw(st.sampled_from(accepting))
+            if world.specs[tag].owned:
+                sim.offer(tag)
+            else:
+                sim.connect(tag, data.draw(st.sampled_from(["", "10.0.0.1", "10.0.0.2"])))
         case "order" if world.states:
             action = data.draw(st.sampled_from(["start", "stop", "restart", "reset", "signal"]))
             keys = data.draw(st.lists(st.sampled_from(list(world.states)), unique=True))

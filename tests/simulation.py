@@ -12,8 +12,9 @@ from signal import SIGCONT, SIGKILL
 from supervisor.engine.engine import Engine
 from supervisor.engine.gates import blocked_by
 from supervisor.engine.modes import ALARMED, APART, BOOTING, ONE_RUN, WAITED
-from supervisor.engine.world import Command, Connection
-from supervisor.model.component import Component, Key, Mode
+from supervisor.engine.world import Command, Connection, excludes_others
+from supervisor.model.access import Subject
+from supervisor.model.component import Address, Component, Key, Mode
 from supervisor.model.effects import (
     CloseConnection,
     CommandEnded,
@@ -88,6 +89,12 @@ class Simulation:
         self.opening: dict[Child, None] = {}
         self.closing: dict[Child, None] = {}
         self.listeners: dict[Key, int] = {}
+        self.paused: set[Key] = set()
+        """The listeners at which nobody is accepted because the engine says so."""
+        self.waiting: dict[int, Key] = {}
+        """The connections, and the listeners that are offered, whose fate is open."""
+        self.held: dict[Key, tuple[Address, ...]] = {}
+        """The addresses that are open, for listeners and for servers."""
         self.unkept: list[Key] = []
         """The listeners whose sockets were closed for good."""
         self.ready: set[Child] = set()
@@ -122,6 +129,8 @@ class Simulation:
     def obey(self, event: EngineEvent) -> list[Effect]:
         """Do as `post`, and return what the engine says."""
         self.log.append(event)
+        if isinstance(event, Accepted):
+            self.waiting[event.connection] = event.tag
         effects = self.engine.handle(event, self.now)
         for effect in effects:
             self._obey(effect)
@@ -258,10 +267,20 @@ class Simulation:
         self._connection += 1
         self.post(Accepted(tag, self._connection, ""))
 
-    def connect(self, tag: Key) -> None:
+    def connect(self, tag: Key, address: str = "") -> None:
         """Let a client connect to a listener."""
         self._connection += 1
-        self.post(Accepted(tag, self._connection, "client"))
+        self.post(Accepted(tag, self._connection, "client", 0.0, Subject(address=address)))
+
+    def accepting(self) -> list[Key]:
+        """Return the listeners at which somebody would be accepted now."""
+        world = self.engine.world
+        return [
+            tag
+            for tag in self.listeners
+            if tag not in self.paused
+            and not (world.specs[tag].owned and world.connections.get(tag))
+        ]
 
     def wake(self) -> None:
         """Move the clock to the next deadline."""
@@ -339,6 +358,7 @@ class Simulation:
                 self._expect_in_its_level(key)
                 for dependent in world.graph.dependents.get(key, ()):
                     assert not world.states[dependent].live, f"{dependent} lives while {key} starts"
+                self._expect_its_place(key, effect)
                 self.starting[key, generation] = None
             case Signal(_, _, signum) if signum == SIGCONT:
                 pass  # It comes with each stop signal, for the sake of those under SIGSTOP.
@@ -354,11 +374,15 @@ class Simulation:
             case Listen(key, generation):
                 self.history.append(f"listen {key}")
                 self.opening[key, generation] = None
+                self._take_place(key, world.specs[key].sockets)
             case Pause(key):
                 self.history.append(f"pause {key}")
+                self.paused.add(key)
             case Resume(key):
                 self.history.append(f"resume {key}")
+                self.paused.discard(key)
             case LetGo(key, keep):
+                self.held.pop(key, None)
                 self.history.append(f"let go {key}{' keep' if keep else ''}")
             case Unlisten(key, generation, keep):
                 self.history.append(f"unlisten {key}")
@@ -366,6 +390,8 @@ class Simulation:
                     self.unkept.append(key)
                 self.opening.pop((key, generation), None)
                 self.listeners.pop(key, None)
+                self.held.pop(key, None)
+                self.paused.discard(key)
                 self.closing[key, generation] = None
             case Note(_, kind, _, text):
                 assert kind != "bug", text
@@ -377,14 +403,19 @@ class Simulation:
             case CommandEnded(key, end):
                 assert key not in self.over, f"{key} has ended twice"
                 self.over[key] = end
-            case CloseConnection():
+            case CloseConnection(connection):
                 self.history.append("refuse")
+                del self.waiting[connection]
             case End(code):
                 assert self.ended is None
                 self.ended = code
             case Record(kind, level, previous):
                 self.history.append(" ".join(filter(None, ("record", kind, previous, level))))
-            case Retune() | Forget():
+            case Forget(key):
+                number = key.rpartition("#")[2]
+                if "#" in key and number.isdigit():
+                    self.waiting.pop(int(number), None)
+            case Retune():
                 pass
 
     def _expect_none_of(self, key: Key) -> None:
@@ -416,6 +447,30 @@ class Simulation:
             first, other = world.states[tag], world.specs[tag].mode
             if other in WAITED and first.phase is Phase.RUNNING and not world.outside(tag):
                 raise AssertionError(f"{key} was started before {tag} had ended")
+
+    def _expect_its_place(self, key: Key, spawn: Spawn) -> None:
+        """A server has its addresses alone, and a connection is served once."""
+        world = self.engine.world
+        if spawn.connection is None:
+            if key not in world.links:
+                self._take_place(key, world.specs[key].sockets)
+        elif not spawn.spec.owned:
+            del self.waiting[spawn.connection]
+        else:
+            owner = world.links[key].owner
+            assert owner in self.listeners, f"{key} is to have a listener that is closed"
+            others = [child for child in (*self.children, *self.starting) if child[0] != key]
+            same = [each for each, _ in others if each.startswith(f"{owner}#")]
+            same = [each for each in same if isinstance(world.links.get(each), Connection)]
+            assert not same, f"{key} and {same} have one listener"
+
+    def _take_place(self, key: Key, sockets: tuple[Address, ...]) -> None:
+        mine = {each.url for each in sockets if excludes_others(each)}
+        for other, places in self.held.items():
+            both = mine & {each.url for each in places}
+            assert other == key or not both, f"{key} wants {both}, which {other} has"
+        if sockets:
+            self.held[key] = sockets
 
     def _expect_a_slot(self, key: Key) -> None:
         world = self.engine.world
@@ -451,11 +506,17 @@ class Simulation:
                 assert state.deadline is not None, f"{key} sleeps for ever"
             if world.outside(key) and state.phase in (Phase.RUNNING, Phase.LISTENING):
                 assert world.live_dependents.get(key, 0), f"{key} outlives its runlevel"
+            if key in self.held and key not in self.listeners:
+                assert state.phase is not Phase.STOPPED, f"{key} is down and keeps its sockets"
+            if state.phase is Phase.LISTENING:
+                assert state.paused == (key in self.paused), f"{key} pauses, or does not"
             unmet = sum(not world.available(tag) for tag in world.specs[key].prerequisites)
             link = world.links.get(key)
             owner = link.owner if link else key
             if owner in world.states and not world.states[owner].removed:
                 assert world.unmet[key] == unmet, f"{key}: {world.unmet[key]} != {unmet}"
+        numbers = {link.number for link in world.links.values() if isinstance(link, Connection)}
+        assert self.waiting.keys() <= numbers, "a connection is neither served nor closed"
         for (key, generation), pid in self.children.items():
             state = world.states[key]
             assert (state.generation, state.pid) == (generation, pid), f"{key} lost its child"
