@@ -157,10 +157,21 @@ class Serving:
     def ready(self) -> Check | None:
         """Return what must be the case before it is up: what it says, or that it has its socket."""
         if self.mode is not Mode.PASS_FD:
-            return self.fields.given(keys.READY) if self.mode is not Mode.INETD else None
+            return self._own_ready() if self.mode is not Mode.INETD else None
         timeout = self.fields.need(keys.PASS_FD_TIMEOUT)
         target = self._pass_fd_socket() or ""
         return Check(kind="pass-fd", target=target, timeout=timeout, interval=PASS_AGAIN)
+
+    def _own_ready(self) -> Check | None:
+        """Return the check that is asked for, whose descriptor must not be that of a socket."""
+        node, check = self.fields.node(keys.READY), self.fields.given(keys.READY)
+        if node is not None and check is not None and check.kind == "fd" and self.listen_fds():
+            sockets = self.fields.given(keys.SOCKET)
+            last = 2 + (len(sockets) if sockets else 0)
+            if check.fd <= last:
+                what = f"the descriptors from 3 to {last} are the sockets: take a later one"
+                self.problems.append(node.problem(what))
+        return check
 
     def _pass_fd_socket(self) -> str | None:
         """Return the full path of the program's own socket."""
