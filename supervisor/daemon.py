@@ -11,19 +11,18 @@ import sys
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
-from typing import TypeVar
 
 import trio
 
 from supervisor import __version__, obedience
 from supervisor.cli.ending import carried_out, prepare_streams
 from supervisor.cli.piesd import Options, parse
-from supervisor.config.settings import runtime_directory
 from supervisor.control.about import About, Hooks
 from supervisor.control.control import Control
 from supervisor.control.identity import Identities
 from supervisor.engine.engine import Engine
 from supervisor.engine.plan import Plan
+from supervisor.foothold import Foothold
 from supervisor.model.component import InetAddress, Key, Output, UnixAddress
 from supervisor.model.effects import Note
 from supervisor.model.errors import ConfigRejected, SupervisorError
@@ -40,21 +39,17 @@ from supervisor.runtime.runner import Runner
 from supervisor.runtime.writers import Target
 from supervisor.system import firstprocess, seats
 from supervisor.system.accounts import LinuxAccounts
-from supervisor.system.controls import ControlSockets
 from supervisor.system.detach import close_inherited, detach
 from supervisor.system.lastresort import exit_anyway
 from supervisor.system.linux import LinuxSystem
-from supervisor.system.locks import InstanceLock, PidFile
 from supervisor.system.notify import Notifier
-from supervisor.system.privileges import CannotBecome, become
 from supervisor.system.process_setup import (
     ProcessSetup,
     open_standard_descriptors,
     prepare_process,
     restore_nofile,
 )
-from supervisor.system.sockets import check_directory, is_for_one, make_directory
-from supervisor.system.users import NoIdentity, find_user
+from supervisor.system.sockets import make_directory
 from supervisor.tasks import do_other, has_machine, is_first, named_files, read_plan, refuse
 
 log = logging.getLogger("supervisor")
@@ -75,25 +70,7 @@ STARTS_FIRST = 2.0
 """Seconds that starting components has to itself, before the web framework is loaded beside it."""
 
 
-T = TypeVar("T")
-
 API = "supervisor.api.serve"
-
-LOADED_LATE = (
-    API,
-    "supervisor.config.inetd",
-    "supervisor.config.passwords",
-    "supervisor.config.pies.reader",
-    "supervisor.runtime.httpcheck",
-    "supervisor.runtime.smtp",
-    "argon2",
-    "email.message",
-    "email.policy",
-    "email.utils",
-    "encodings.idna",
-    "ssl",
-)
-"""Modules that are loaded when they are needed. A user that piesd becomes may not read them."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -141,12 +118,6 @@ def _reason(error: SupervisorError | OSError) -> str:
     return str(error)
 
 
-def _short(error: SupervisorError | OSError) -> str:
-    if isinstance(error, OSError) and error.filename:
-        return f"{error.filename}: {error.strerror}"
-    return str(error)
-
-
 def _execute_again(environment: dict[str, str], setup: ProcessSetup) -> int:
     """Replace this process by a new piesd: the same PID, the same arguments.
 
@@ -188,8 +159,6 @@ class Daemon:
         essential = any(component.essential for component in plan.components)
         self.endless = self.machine and not essential
         """Whether this is an init process that nothing is to end, as its end is everybody's."""
-        self.lacks: list[str] = []
-        """What the first process has to do without, as sentences."""
         self.euid = os.geteuid()
         """Who we were when we began; which directories are ours goes by that."""
         self.again = False
@@ -221,103 +190,16 @@ class Daemon:
         self._own_log = configure(settings.log_format, level, terminal=terminal, place=self.place)
         self.notifier = Notifier.from_environ()
         self.setup = prepare_process()
-        self.pid_file = PidFile(settings.pidfile) if settings.pidfile else None
-        if self.pid_file is not None:
-            # Nobody was here before the first process: the file is from another life.
-            self.pid_file.check(force=self.options.force or self.first)
-        self.controls = ControlSockets()
-        self._stack.callback(self.controls.close)
-        ours = self._if_possible("a runtime directory", self._have_directory) or []
-        lock = InstanceLock(settings.runtime_directory, settings.instance)
-        self._if_possible("the lock of this instance", lock.acquire)
-        self._stack.callback(lock.release)
-        for address in self.plan.control.sockets:
-            what = f"control on {address.url}"
-            self._if_possible(what, partial(self.controls.open, address))
-        self._write_pid_file()  # As who we were: it is mostly where only root may write.
-        self._become(ours)
+        self.foothold = Foothold(self.plan, self.setup, first=self.first)
+        self._stack.callback(self.foothold.give_up)
+        self.foothold.take(force=self.options.force)
         self.system = LinuxSystem(instance=settings.instance, setup=self.setup)
         self._stack.callback(self.system.dispose)
-
-    def _have_directory(self) -> list[str]:
-        """Have a runtime directory that is safe; return it if nobody else has a part in it."""
-        runtime = self.plan.daemon.runtime_directory
-        ours = [runtime] if make_directory(runtime) or self._take(runtime) else []
-        check_directory(runtime, self._own_uids())
-        return ours
-
-    def _if_possible(self, what: str, job: Callable[[], T]) -> T | None:
-        """Return what *job* returns; the first process goes on without it if it fails."""
-        try:
-            return job()
-        except (SupervisorError, OSError) as error:
-            if not self.first:
-                raise
-            self.lacks.append(f"going on without {what}: {_short(error)}")
-            return None
-
-    def _take(self, runtime: str) -> bool:
-        """Make the usual directory root's, if no other instance has anything in it."""
-        usual = runtime == runtime_directory(os.environ, self.euid)
-        taken = self.euid == 0 and usual and is_for_one(runtime, self.plan.daemon.instance)
-        if taken:
-            os.chown(runtime, 0, -1)
-        return taken
-
-    def _own_uids(self) -> set[int]:
-        """Return who we are and who we shall be."""
-        user = self.plan.daemon.user
-        try:
-            return {os.geteuid(), *([] if user is None else [find_user(user).pw_uid])}
-        except NoIdentity as error:
-            raise CannotBecome(f"cannot run piesd as asked: {error.message}") from None
-
-    def _become(self, ours: Sequence[str]) -> None:
-        """Be somebody else from here on, if that is asked.
-
-        Args:
-            ours: directories that nobody else has a part in; they go with us, as our sockets do.
-        """
-        settings = self.plan.daemon
-        if settings.user is None and not settings.group:
-            return
-        for name in LOADED_LATE:
-            importlib.import_module(name)
-        owned = [*ours, *filter(make_directory, (settings.state_directory, settings.log_directory))]
-        runtime = settings.runtime_directory
-        owned += [
-            address.path
-            for address in self.plan.control.sockets
-            if isinstance(address, UnixAddress) and address.user is None
-        ]
-        become(
-            settings.user,
-            settings.group,
-            settings.allgroups,
-            self.setup.environ,
-            taking=owned,
-        )
-        if not os.access(runtime, os.W_OK | os.X_OK):
-            raise CannotBecome(
-                f"cannot run piesd as {settings.user!r}: it may not write to {runtime}; chown that "
-                "directory, or name another one as 'runtime-directory' in [daemon]"
-            )
-
-    def _write_pid_file(self) -> None:
-        if self.pid_file is None:
-            return
-        try:
-            make_directory(os.path.dirname(self.pid_file.path))
-            self.pid_file.write()
-        except OSError as error:
-            log.error("cannot write the pid file %s: %s", self.pid_file.path, error.strerror)
-        else:
-            self._stack.callback(self.pid_file.remove)
 
     def run(self) -> int:
         """Supervise until everything is down; return the exit code."""
         with self._stack:
-            for note in (*self.setup.notes, *self.lacks):
+            for note in (*self.setup.notes, *self.foothold.lacks):
                 log.warning(note)
             for warning in self.plan.warnings:
                 log.warning(str(warning))
@@ -494,7 +376,7 @@ class Daemon:
     def _urls(self) -> tuple[str, ...]:
         control = self.plan.control
         scheme = "http" if control.tls is None else "https"
-        return tuple(_url(address, scheme) for address in self.controls.addresses)
+        return tuple(_url(address, scheme) for address in self.foothold.controls.addresses)
 
     def _plan_again(self) -> None:
         self.again = True
@@ -519,7 +401,7 @@ class Daemon:
         try:
             module = await self.system.blocking(importlib.import_module, API)
             async with trio.open_nursery() as nursery:
-                sockets = self.controls.sockets
+                sockets = self.foothold.controls.sockets
                 await nursery.start(partial(module.serve, more=more), control, sockets)
                 ready = True
                 task_status.started()
@@ -532,9 +414,9 @@ class Daemon:
         """Make the control sockets anew that clients cannot find any more."""
         if self._more is None:
             return  # Nobody serves them yet.
-        for address in self.controls.lost():
+        for address in self.foothold.controls.lost():
             try:
-                opened = await self.system.blocking(self.controls.open, address)
+                opened = await self.system.blocking(self.foothold.controls.open, address)
             except SupervisorError as error:
                 log.error("%s", error)
                 continue
