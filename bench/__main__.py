@@ -18,12 +18,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bench import procfs, report
+from bench import connections, orphans, procfs, report
 from bench.child import Child, Late, make_child
 from bench.measure import Figures, Place, Progress, Size, repetition
 
 TIME_LIMIT = 270.0
-"""Seconds after which no repetition is begun: the whole is to take less than five minutes."""
+"""Seconds after which no repetition with components is begun: they are to take less than five
+minutes."""
+
+PARTS = ("components", "connections", "orphans")
+"""What is measured, one after the other."""
 
 
 def main() -> int:
@@ -55,6 +59,31 @@ def _parse() -> argparse.Namespace:
         metavar="N",
         help="how many components to supervise",
     )
+    parser.add_argument(
+        "--only", choices=PARTS, nargs="+", default=PARTS, help="measure nothing but this"
+    )
+    parser.add_argument(
+        "--connect",
+        type=float,
+        default=0.4 if quick else 1.0,
+        metavar="SECONDS",
+        help="how long there are connections, to each server with one client and with many",
+    )
+    parser.add_argument(
+        "--others",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="DIRECTORY",
+        help="where to look for xinetd, inetd and tcpserver, beside PATH and /usr/sbin",
+    )
+    parser.add_argument(
+        "--orphans",
+        type=int,
+        default=1000 if quick else 5000,
+        metavar="N",
+        help="how many orphans end at once",
+    )
     parser.add_argument("--repeat", type=int, default=3, metavar="N", help="repetitions: 3")
     parser.add_argument(
         "--idle",
@@ -78,22 +107,23 @@ def _measure(directory: Path, options: argparse.Namespace) -> int:
     os.mkfifo(fifo)
     place = Place(directory, make_child(directory, fifo), fifo)
     most = max(options.components)
-    if problem := _too_many(most):
+    if "components" in options.only and (problem := _too_many(most)):
         print(f"bench: cannot supervise {most} components: {problem}", file=sys.stderr)
         return 1
     machine = _machine(place.child)
     begun = time.monotonic()
-    found: dict[int, dict[str, report.Result]] = {}
+    found: dict[str, Any] = {}
     print(
         f"piesd on {machine['system']}, Python {machine['python']}, {machine['cores']} cores",
         flush=True,
     )
     try:
-        _warm_up(place)
-        for count in options.components:
-            measured = _repetitions(place, count, options, begun + TIME_LIMIT)
-            found[count] = report.results(measured, count)
-            print(f"\n{report.table(found[count], count)}", flush=True)
+        if "components" in options.only:
+            found["components"] = _components(place, options, begun + TIME_LIMIT)
+        if "connections" in options.only:
+            found["connections"] = _connections(place, options)
+        if "orphans" in options.only:
+            found["orphans"] = _orphans(place, options)
     except (Late, OSError) as error:
         print(f"\nbench: {error}", file=sys.stderr)
         sys.stderr.write("".join(_last_words(place.log)))
@@ -112,6 +142,38 @@ def _measure(directory: Path, options: argparse.Namespace) -> int:
     else:
         print(f"saved to {os.path.relpath(file)}")
     return 0
+
+
+def _components(place: Place, options: argparse.Namespace, end: float) -> dict[str, Any]:
+    _warm_up(place)
+    found = {}
+    for count in options.components:
+        results = report.results(_repetitions(place, count, options, end), count)
+        print(f"\n{report.table(results, f'{count} components')}", flush=True)
+        found[str(count)] = report.plain(results)
+    return found
+
+
+def _connections(place: Place, options: argparse.Namespace) -> connections.Found:
+    progress = Progress("connections", sys.stdout.isatty())
+    found = connections.measure(
+        place.directory, options.repeat, options.connect, options.others, progress
+    )
+    progress.clear()
+    print(f"\n{connections.table(found)}", flush=True)
+    return found
+
+
+def _orphans(place: Place, options: argparse.Namespace) -> dict[str, Any]:
+    count, measured = options.orphans, []
+    for number in range(1, options.repeat + 1):
+        title = f"{count} orphans, {number} of {options.repeat}"
+        progress = Progress(title, sys.stdout.isatty())
+        measured.append(orphans.repetition(place, count, progress))
+        progress.clear()
+    results = report.results(measured, count)
+    print(f"\n{report.table(results, f'{count} orphans')}", flush=True)
+    return {str(count): report.plain(results)}
 
 
 def _repetitions(

@@ -4,6 +4,8 @@ A respawn takes less than a millisecond, so the program has to cost next to noth
 cannot be assumed. On x86-64 it is therefore written down here as machine code: it opens a FIFO,
 writes its process number into it, and pauses. Elsewhere a shell does the same for piesd and for
 the floor; the ratios then come out smaller than they are.
+
+Two more are made in the same way: one that serves a connection, and one that waits to end.
 """
 
 from __future__ import annotations
@@ -21,6 +23,12 @@ from typing import NamedTuple
 
 RECORD = 8
 """Bytes that each child writes; so few go into a pipe at once or not at all."""
+
+TIMESPEC = struct.Struct("qq")
+"""What a program that serves writes: the seconds and nanoseconds of its beginning."""
+
+UNTIMED = b"it does not know"
+"""What it writes where it is no program of ours."""
 
 _BASE = 0x400000
 _HEADERS = 64 + 56
@@ -74,7 +82,68 @@ def machine_code(path: bytes) -> bytes:
         b"\xeb\xf7"  # jmp to the last mov
     )
     load_path = b"\x48\x8d\x3d" + struct.pack("<i", len(after))  # lea rdi, [rip + …]
-    content = before + load_path + after + path + b"\0"
+    return _executable(before + load_path + after + path + b"\0")
+
+
+_EXIT = b"\xb8\x3c\0\0\0\x31\xff\x0f\x05"  # mov eax, 60 (exit); xor edi, edi; syscall
+
+_SERVE = (
+    b"\xb8\xe4\0\0\0"  # mov eax, 228 (clock_gettime)
+    b"\xbf\x01\0\0\0"  # mov edi, 1 (CLOCK_MONOTONIC)
+    b"\x48\x8d\x74\x24\xf0"  # lea rsi, [rsp - 16]
+    b"\x0f\x05"  # syscall
+    b"\xb8\x01\0\0\0"  # mov eax, 1 (write)
+    b"\xbf\x01\0\0\0"  # mov edi, 1: standard output
+    b"\xba\x10\0\0\0"  # mov edx, 16
+    b"\x0f\x05" + _EXIT
+)
+
+_WAIT = (
+    b"\x31\xc0\x31\xff"  # xor eax, eax (read); xor edi, edi: standard input
+    b"\x48\x8d\x74\x24\xf0"  # lea rsi, [rsp - 16]
+    b"\xba\x01\0\0\0"  # mov edx, 1
+    b"\x0f\x05" + _EXIT
+)
+
+
+def make_server(directory: Path) -> list[str]:
+    """Return a program that writes a `TIMESPEC` to its standard output at once, and ends.
+
+    The time is that of CLOCK_MONOTONIC. Elsewhere than on x86-64 it writes `UNTIMED`.
+    """
+    words = _written(directory / "serve", _SERVE)
+    if words and len(_output(words)) == TIMESPEC.size:
+        return words
+    return ["/usr/bin/printf", UNTIMED.decode()]
+
+
+def make_waiter(directory: Path) -> list[str]:
+    """Return a program that ends when its standard input does."""
+    words = _written(directory / "wait", _WAIT)
+    return words if words and _output(words) == b"" else ["/bin/cat"]
+
+
+def _written(file: Path, code: bytes) -> list[str]:
+    if platform.machine() != "x86_64":
+        return []
+    file.write_bytes(_executable(code))
+    file.chmod(0o755)
+    return [str(file)]
+
+
+def _output(command: list[str]) -> bytes:
+    """Try it, as `_works`; return what it writes, and something else if that does not go well."""
+    try:
+        run = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=5.0, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return b"?"
+    return run.stdout
+
+
+def _executable(content: bytes) -> bytes:
+    """Return a static x86-64 ELF file that begins with the first byte of *content*."""
     entry = _BASE + _HEADERS
     identity = b"\x7fELF" + bytes((2, 1, 1)) + bytes(9)  # 64 bits, little end first, version 1.
     # An executable for machine 62, x86-64: one program header right behind this one.

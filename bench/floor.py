@@ -5,15 +5,20 @@ those of a bare interpreter.
 
     floor.py keep COUNT COMMAND…   keep that many children alive; SIGTERM ends them and it
     floor.py answer SOCKET FILE    send FILE whenever a request arrives
+    floor.py serve PORT COMMAND…   run one process for each connection, with that as its 0 and 1
+    floor.py reap COMMAND…         run that, and reap it and every orphan
 """
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import socket
 import sys
 from pathlib import Path
+
+_PR_SET_CHILD_SUBREAPER = 36
 
 _WAITED = {signal.SIGCHLD, signal.SIGTERM}
 
@@ -68,8 +73,35 @@ def answer(path: str, file: str) -> None:
                     connection.sendall(content)
 
 
+def serve(port: int, command: list[str]) -> None:
+    """Run *command* for every connection to *port* of the loopback address."""
+    listening = socket.create_server(("127.0.0.1", port), backlog=4096)
+    while True:
+        connection, _ = listening.accept()
+        with connection:
+            fd = connection.fileno()
+            actions = [(os.POSIX_SPAWN_DUP2, fd, 0), (os.POSIX_SPAWN_DUP2, fd, 1)]
+            os.posix_spawn(command[0], command, os.environ, setsid=True, file_actions=actions)
+        _ended()
+
+
+def reap(command: list[str]) -> None:
+    """Run *command*, and reap whatever ends."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, _WAITED)
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    first = os.posix_spawn(command[0], command, os.environ, setsid=True, setsigmask=[])
+    while signal.sigwait(_WAITED) == signal.SIGCHLD:
+        _ended()
+    os.kill(first, signal.SIGTERM)
+
+
 if __name__ == "__main__":
-    if sys.argv[1] == "keep":
-        keep(int(sys.argv[2]), sys.argv[3:])
-    else:
-        answer(sys.argv[2], sys.argv[3])
+    match sys.argv[1]:
+        case "keep":
+            keep(int(sys.argv[2]), sys.argv[3:])
+        case "answer":
+            answer(sys.argv[2], sys.argv[3])
+        case "serve":
+            serve(int(sys.argv[2]), sys.argv[3:])
+        case _:
+            reap(sys.argv[2:])

@@ -54,6 +54,9 @@ ROWS = (
     Row("stop", "stop of all by one order", "ms"),
     Row("start", "start of all by one order", "ms"),
     Row("shutdown", "SIGTERM to the end of everything", "ms"),
+    Row("reap", "all orphans end to all reaped", "s", 1.0, absolute=True, only=5000),
+    Row("reap_cpu", "  CPU used for that", "ms"),
+    Row("reap_held", "  longest wait for GET /alive/TAG meanwhile", "ms", 0.05, absolute=True),
 )
 
 
@@ -68,8 +71,11 @@ class Result(NamedTuple):
     floors: list[float]
 
 
-def results(repetitions: Sequence[tuple[Figures, Figures]], components: int) -> dict[str, Result]:
-    """Return the medians of *repetitions*, each of piesd's figures and the floor's."""
+def results(repetitions: Sequence[tuple[Figures, Figures]], count: int) -> dict[str, Result]:
+    """Return the medians of *repetitions*, each of piesd's figures and the floor's.
+
+    *count* is how many there were of what is measured.
+    """
     found = {}
     for row in ROWS:
         values = [ours[row.name] for ours, _ in repetitions if row.name in ours]
@@ -83,18 +89,18 @@ def results(repetitions: Sequence[tuple[Figures, Figures]], components: int) -> 
             ratio = statistics.median([a / b for a, b in zip(values, floors, strict=True)])
         aimed = value if row.absolute else ratio
         met = None
-        if row.most is not None and aimed is not None and row.only in (None, components):
+        if row.most is not None and aimed is not None and row.only in (None, count):
             met = aimed <= row.most
         found[row.name] = Result(value, floor, ratio, met, values, floors)
     return found
 
 
-def table(found: dict[str, Result], components: int) -> str:
+def table(found: dict[str, Result], title: str) -> str:
     """Return the results as people read them."""
     head = ("what", "piesd", "floor", "ratio", "target", "")
     lines = [head, *(_cells(row, found[row.name]) for row in ROWS if row.name in found)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
-    shown = [f"{components} components".upper(), ""]
+    shown = [title.upper(), ""]
     for line in lines:
         first, *others = (
             cell.ljust(width) if column in (0, 5) else cell.rjust(width)
@@ -102,6 +108,11 @@ def table(found: dict[str, Result], components: int) -> str:
         )
         shown.append("  ".join((first, *others)).rstrip())
     return "\n".join(shown)
+
+
+def plain(found: dict[str, Result]) -> dict[str, Any]:
+    """Return the results as they are saved."""
+    return {name: result._asdict() for name, result in found.items()}
 
 
 def _cells(row: Row, result: Result) -> tuple[str, ...]:
@@ -132,14 +143,8 @@ def _value(value: float, row: Row) -> str:
             return f"{value:,.0f}{unit}"
 
 
-def save(file: Path, machine: dict[str, Any], found: dict[int, dict[str, Result]]) -> None:
+def save(file: Path, machine: dict[str, Any], found: dict[str, Any]) -> None:
     """Write everything as JSON, seconds and MiB as they were measured."""
-    content = {
-        "machine": machine,
-        "components": {
-            str(count): {name: result._asdict() for name, result in each.items()}
-            for count, each in found.items()
-        },
-    }
+    content = {"machine": machine, **found}
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(content, indent=1) + "\n")

@@ -80,6 +80,16 @@ def floor(count: int, child: Child, log: Path) -> Subject:
     return Subject(words, log)
 
 
+def reaping_floor(command: list[str], log: Path) -> Subject:
+    """Execute the bare loop that reaps whatever *command* leaves behind."""
+    return Subject([sys.executable, "-I", "-S", _FLOOR, "reap", *command], log)
+
+
+def serving_floor(port: int, command: list[str]) -> list[str]:
+    """Return the bare loop that runs *command* for each connection to *port*."""
+    return [sys.executable, "-I", "-S", _FLOOR, "serve", str(port), *command]
+
+
 def canned(socket_path: Path, content: Path, log: Path) -> Subject:
     """Execute the server that always gives the same answer."""
     words = [sys.executable, "-I", "-S", _FLOOR, "answer", str(socket_path), str(content)]
@@ -92,23 +102,26 @@ def configuration(directory: Path, count: int, child: Child) -> Path:
     Each has a table of its own, as components have that people write. Nothing that a default
     costs is switched off, but that a component which is killed too often is put to sleep.
     """
-    command = ", ".join(_quoted(word) for word in child.command)
-    lines = [
-        "[daemon]",
-        *(
-            f"{kind}-directory = {_quoted(str(directory / kind))}"
-            for kind in ("runtime", "state", "log")
-        ),
-        "[control]",
-        f"socket = {_quoted(f'unix://{socket_of(directory)}')}",
-        "[defaults]",
-        "respawn = { max = 1000000 }",
-    ]
+    command = ", ".join(quoted(word) for word in child.command)
+    lines = [*daemon_lines(directory), "[defaults]", "respawn = { max = 1000000 }"]
     for number in range(count):
         lines += [f"[component.{tag(number)}]", f"command = [{command}]"]
     file = directory / "piesd.toml"
     file.write_text("\n".join(lines) + "\n")
     return file
+
+
+def daemon_lines(directory: Path) -> list[str]:
+    """Return how a configuration begins: everything that piesd makes is in *directory*."""
+    return [
+        "[daemon]",
+        *(
+            f"{kind}-directory = {quoted(str(directory / kind))}"
+            for kind in ("runtime", "state", "log")
+        ),
+        "[control]",
+        f"socket = {quoted(f'unix://{socket_of(directory)}')}",
+    ]
 
 
 def tag(number: int) -> str:
@@ -121,7 +134,8 @@ def socket_of(directory: Path) -> str:
     return str(directory / "ctl")
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
+    """Return *text* as a string of TOML."""
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
