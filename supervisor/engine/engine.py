@@ -379,21 +379,9 @@ class Engine:
             world.put(tag, replace(state, refused_clients=state.refused_clients + 1))
             return
         key = f"{tag}#{accepted.connection}"
-        # Of what the component asks for, this belongs to the listener.
-        own = replace(
-            spec,
-            mode=Mode.ONCE,
-            sockets=(),
-            acl=None,
-            essential=False,
-            required=False,
-            max_instances=None,
-            start_condition=(),
-            ready=None,
-            health=None,
-        )
         link = Connection(tag, accepted.connection, accepted.peer, accepted.subject.address)
-        world.add(key, own, State(wanted=True, phase=Phase.WAITING, since=self._core.now), link)
+        state = State(wanted=True, phase=Phase.WAITING, since=self._core.now)
+        world.add(key, world.server(tag), state, link)
 
     # --- rules
 

@@ -115,6 +115,8 @@ class World:
         self.claims: dict[str, tuple[Tag, ...]] = {}
         """Who is configured to have an address."""
         self._deadlines: list[tuple[float, Key]] = []
+        self._servers: dict[Tag, tuple[Component, Component]] = {}
+        """What serves the connections of each listener, and what the listener was then."""
 
     def copy(self) -> World:
         """Return a world of the same states that shares nothing that changes."""
@@ -250,6 +252,27 @@ class World:
             return self.stage is Stage.LAST
         return self.stage in (Stage.STARTUP, Stage.NORMAL)
 
+    def server(self, tag: Tag) -> Component:
+        """Return what serves a connection of *tag*: one for all of them, until *tag* changes."""
+        spec = self.specs[tag]
+        listener, server = self._servers.get(tag, (None, spec))
+        if listener is not spec:
+            # Of what the component asks for, this belongs to the listener.
+            server = replace(
+                spec,
+                mode=Mode.ONCE,
+                sockets=(),
+                acl=None,
+                essential=False,
+                required=False,
+                max_instances=None,
+                start_condition=(),
+                ready=None,
+                health=None,
+            )
+            self._servers[tag] = spec, server
+        return server
+
     def starting_up(self) -> tuple[Tag, ...]:
         """Return the startup components that run, or wait to."""
         if not self.unstarted:
@@ -310,6 +333,7 @@ class World:
         self.unstarted -= self._unstarted(key, self.states[key])
         was_available = key not in self.links and self.available(key)
         del self.states[key], self.specs[key]
+        self._servers.pop(key, None)
         self.unmet.pop(key, None)
         self.by_hand.discard(key)
         self.dirty.discard(key)

@@ -18,7 +18,6 @@ from msgspec.structs import replace
 from supervisor.model.component import Component
 from supervisor.model.state import Exit
 from supervisor.system import spawn
-from supervisor.system.environment import BadStep, child_environment
 from supervisor.system.failures import explain
 from supervisor.system.mounts import Mounts
 from supervisor.system.null import open_null
@@ -31,9 +30,9 @@ from supervisor.system.program import (
     Streams,
     close_streams,
     duplicate,
-    make_program,
 )
 from supervisor.system.readiness import Readiness
+from supervisor.system.recipes import Recipes
 from supervisor.system.spawn import Failure, Verdict
 from supervisor.system.trees import MARKER, Forest, Tree
 from supervisor.system.users import Identity, NoIdentity, Users, resolve
@@ -86,7 +85,7 @@ class Launcher:
         blocking: Blocking,
         wall: Callable[[], float],
     ) -> None:
-        self._environ = {k: v for k, v in setup.environ.items() if k != MARKER}
+        self._recipes = Recipes({k: v for k, v in setup.environ.items() if k != MARKER})
         self._nofile = setup.nofile
         self._sealed = setup.sealed
         self._forest = forest
@@ -206,15 +205,12 @@ class Launcher:
         """Fork the child; what follows depends on whether it may hang."""
         launch = task.launch
         try:
-            environ = self._child_environment(launch, identity, contents)
-            program = make_program(launch.spec, environ, identity)
-            if launch.own_pid is not None:
-                program = replace(program, own_pid=launch.own_pid)
+            program, places = self._program(launch, identity, contents)
             if spawn.FORK_EXEC is None:
                 if copies := self._copy(task, streams):
                     self._later(task, partial(self._start_slowly, task, program, copies))
                 return
-            local = not program.switches and all(map(self._mounts.local, program.places()))
+            local = not program.switches and all(map(self._mounts.local, places))
             vfork = local and not program.held
             pid, verdict = spawn.start(
                 program, streams, vfork=vfork, nofile=self._nofile, sealed=self._sealed
@@ -236,23 +232,21 @@ class Launcher:
             # The kernel has no memory for one more watch. The child's end will decide.
             log.warning("cannot watch the start of %s: %s", launch.key, error)
 
-    def _child_environment(
+    def _program(
         self, launch: Launch, identity: Identity | None, contents: Mapping[str, str]
-    ) -> dict[str, str]:
-        """Return the variables of the child: the rules for all, its own, then ours.
+    ) -> tuple[Program, list[bytes]]:
+        """Return what is executed, and which paths that touches.
 
         Raises:
-            CannotSpawn: a rule cannot be applied.
+            CannotSpawn: it is nothing that can be executed, or a rule cannot be applied.
         """
-        spec = launch.spec
-        try:
-            base = child_environment(spec.env_base, self._environ, None, contents)
-            environ = child_environment(spec.env, base, identity, contents)
-        except BadStep as error:
-            raise CannotSpawn("env", errno.EINVAL, str(error)) from None
-        environ.update(launch.environ)
-        environ[MARKER] = self._forest.marker(launch.key, launch.generation)
-        return environ
+        own = dict(launch.environ)
+        own[MARKER] = self._forest.marker(launch.key, launch.generation)
+        often = "#" in launch.key  # All connections of a listener have the same specification.
+        program, places = self._recipes.program(launch.spec, identity, contents, own, often=often)
+        if launch.own_pid is not None:
+            program = replace(program, own_pid=launch.own_pid)
+        return program, places
 
     def _decide(self, pid: int, *, may_look: bool) -> bool:
         """Report a launch if its child has spoken. *may_look*: its files are local."""
