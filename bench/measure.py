@@ -100,7 +100,7 @@ def _piesd(
     with subjects.connect(path) as client:
         client.ask(f"/alive/{subjects.tag(0)}")
         ours["answers"] = time.perf_counter() - subject.begun
-        ours["hold_start"] = _longest_hold(client)
+        ours["hold_start"] = longest_hold(client)
     if size.idle:
         progress(f"piesd: idle for {size.idle:.0f} s")
         _idle(subject, size, ours)
@@ -118,7 +118,7 @@ def _piesd(
     ours["held"] = visitor.longest
     progress("piesd: requests")
     with subjects.connect(path) as client:
-        ours["hold_deaths"] = _longest_hold(client)
+        ours["hold_deaths"] = longest_hold(client)
     _requests(place, size, ours, bare)
     ours["pss_after"], _ = procfs.memory(subject.pid)
     progress("piesd: stop, start, shutdown")
@@ -210,22 +210,22 @@ def _idle(subject: Subject, size: Size, figures: Figures) -> None:
 # --- requests
 
 
-def _longest_hold(client: Client) -> float:
+def longest_hold(client: Client) -> float:
     """Return for how long the event loop was held at most since the start, in its own words."""
     _, _, body = bytes(client.ask("/v1/diag/about")).partition(b"\r\n\r\n")
     return float(json.loads(body)["longest-hold"]["seconds"])
 
 
 def _requests(place: Place, size: Size, ours: Figures, bare: Figures) -> None:
-    for name, path, count in (
+    for name, question, count in (
         ("list", "/programs", size.lists),
         ("one", f"/programs/{subjects.tag(size.components // 2)}", size.questions),
     ):
         with subjects.connect(subjects.socket_of(place.directory)) as client:
-            answer = bytes(client.ask(path))
-            _rate(client, path, count, size, name, ours)
-        with _canned(place, answer) as same:
-            _rate(same, path, count, size, name, bare)
+            answer = bytes(client.ask(question))
+            _rate(client, question, count, size, name, ours)
+        with canned(place, answer) as path, subjects.connect(path) as same:
+            _rate(same, question, count, size, name, bare)
 
 
 def _rate(client: Client, path: str, count: int, size: Size, name: str, figures: Figures) -> None:
@@ -237,13 +237,13 @@ def _rate(client: Client, path: str, count: int, size: Size, name: str, figures:
 
 
 @contextmanager
-def _canned(place: Place, answer: bytes) -> Iterator[Client]:
-    """Serve *answer* from a bare loop."""
+def canned(place: Place, answer: bytes) -> Iterator[str]:
+    """Serve *answer* from a bare loop, on the socket that this returns."""
     content, path = place.directory / "answer", place.directory / "canned"
     content.write_bytes(answer)
     try:
-        with subjects.canned(path, content, place.log), subjects.connect(path) as client:
-            yield client
+        with subjects.canned(path, content, place.log):
+            yield str(path)
     finally:
         path.unlink(missing_ok=True)
 

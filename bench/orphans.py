@@ -9,8 +9,10 @@ from pathlib import Path
 
 from bench import procfs, subjects
 from bench.child import Late, make_waiter
-from bench.measure import Figures, Place, Progress
+from bench.measure import Figures, Place, Progress, canned, longest_hold
 from bench.subjects import Subject, Visitor
+
+_QUESTION = f"/alive/{subjects.tag(0)}"
 
 _MAKER = str(Path(__file__).with_name("maker.py"))
 
@@ -25,26 +27,33 @@ def repetition(place: Place, count: int, progress: Progress) -> tuple[Figures, F
     words = [sys.executable, "-I", "-S", _MAKER, str(count), str(fifo), str(file)]
     words += make_waiter(place.directory)
     progress("floor: orphans")
-    with Orphans(fifo, file) as orphans, subjects.reaping_floor(words, place.log) as floor:
-        _reaped(floor, orphans, bare)
+    # Whoever answers shares the processors with thousands that end, even if it does nothing else.
+    with (
+        canned(place, b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n") as path,
+        Orphans(fifo, file) as orphans,
+        subjects.reaping_floor(words, place.log) as floor,
+    ):
+        _reaped(floor, orphans, path, bare)
     progress("piesd: orphans")
     configuration = subjects.configuration(place.directory, 1, place.child._replace(command=words))
     with Orphans(fifo, file) as orphans, subjects.piesd(configuration, place.log) as subject:
         path = subjects.socket_of(place.directory)
+        _reaped(subject, orphans, path, ours)
         with subjects.connect(path) as client:
-            client.ask(f"/alive/{subjects.tag(0)}")
-        orphans.wait_for_birth()
-        with Visitor(path, f"/alive/{subjects.tag(0)}") as visitor:
-            _reaped(subject, orphans, ours)
-        ours["reap_held"] = visitor.longest
+            ours["reap_hold"] = longest_hold(client)
     return ours, bare
 
 
-def _reaped(subject: Subject, orphans: Orphans, figures: Figures) -> None:
+def _reaped(subject: Subject, orphans: Orphans, path: str, figures: Figures) -> None:
+    """Measure while somebody asks all the time what is at *path*."""
+    with subjects.connect(path) as client:
+        client.ask(_QUESTION)
     orphans.wait_for_birth()
     before = procfs.cpu_seconds(subject.pid)
-    figures["reap"] = orphans.end()
+    with Visitor(path, _QUESTION) as visitor:
+        figures["reap"] = orphans.end()
     figures["reap_cpu"] = procfs.cpu_seconds(subject.pid) - before
+    figures["reap_held"] = visitor.longest
 
 
 class Orphans:

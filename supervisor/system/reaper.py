@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import os
 import resource
-from collections.abc import Callable
+import signal
+import time
+from collections.abc import Callable, Iterator
 
 from supervisor.model.state import Exit
 from supervisor.system.launcher import Launcher
 from supervisor.system.port import Reaped, TreeReport
 from supervisor.system.signals import signal_name
 from supervisor.system.trees import Forest, Tree
+
+SLICE = 0.003
+"""Seconds of collecting after which everything else gets its turn, when thousands have ended. The
+kernel walks through all our children for each."""
+
+AT_LEAST = 16
+"""Ends that are collected in any case."""
 
 _ROUNDS = 4
 """Looks at the process table in one `reap`, while children keep ending under our eyes."""
@@ -26,20 +35,28 @@ class Reaper:
         self._forest = forest
         self._launcher = launcher
         self._wall = wall
+        self._ended: list[tuple[Tree, Exit]] = []
+        """Leaders that have been collected and not reported."""
+        self._touched = False
+        """Whether what is left of a leaderless tree may have changed since the latest look."""
         self._unclaimed: dict[int, _End] = {}
         """Ends of children whose number a worker thread has not told us yet."""
 
     def reap(self) -> list[Reaped | TreeReport]:
         """Collect what has ended; see `supervisor.system.port.System.reap`."""
-        ended: list[tuple[Tree, Exit]] = []
         for _ in range(_ROUNDS):
             # While we look, processes go on forking and ending. The look was true if no child of
             # ours has ended since that may have left something to one of these trees.
-            if not self._collect(ended) or not self._forest.leaderless():
+            if self._collect():
+                return []  # What is left of a tree is looked at once, when all have been collected.
+            if not self._touched or not self._forest.leaderless():
                 break
+            self._touched = False
             self._forest.survey()
         else:
-            self._collect(ended)
+            self._collect()
+        self._touched = False
+        ended, self._ended = self._ended, []
         reports: list[Reaped | TreeReport] = []
         for tree, exit_ in ended:
             tree.reported = tree.lost
@@ -52,35 +69,38 @@ class Reaper:
                 self._forest.forget(tree)
         return reports
 
-    def _collect(self, ended: list[tuple[Tree, Exit]]) -> bool:
-        """Reap everything; append the leaders to *ended*. True if a leaderless tree changed."""
-        changed = False
-        for end in self._ends():
+    def _collect(self) -> bool:
+        """Reap what has ended, and note the leaders; True if the time was up, which we are told."""
+        until = time.monotonic() + SLICE
+        for number, end in enumerate(self._ends(), 1):
             pid, status, usage = end
             # A start that failed has no tree any more, so its end is that of a stranger.
             self._launcher.ended(pid)
             if self._launcher.slow_starts and self._forest.leader_of(pid) is None:
                 self._unclaimed[pid] = end
             tree, touched = self._forest.end(pid)
-            changed |= touched
+            self._touched |= touched
             if tree is not None:
-                ended.append((tree, make_exit(status, usage, self._wall())))
-        return changed
+                self._ended.append((tree, make_exit(status, usage, self._wall())))
+            if number >= AT_LEAST and time.monotonic() >= until:
+                signal.raise_signal(signal.SIGCHLD)  # The kernel does not send it again.
+                return True
+        return False
 
-    def _ends(self) -> list[_End]:
-        """Return what has ended, also those whose number we have learnt meanwhile."""
-        known = [pid for pid in self._unclaimed if self._forest.leader_of(pid)]
-        ends = [self._unclaimed.pop(pid) for pid in known]
+    def _ends(self) -> Iterator[_End]:
+        """Yield what has ended, also those whose number we have learnt meanwhile."""
+        for pid in [pid for pid in self._unclaimed if self._forest.leader_of(pid)]:
+            yield self._unclaimed.pop(pid)
         if not self._launcher.slow_starts:
             self._unclaimed.clear()
         while True:
             try:
                 end = os.wait4(-1, os.WNOHANG)
             except ChildProcessError:
-                return ends
+                return
             if end[0] == 0:
-                return ends
-            ends.append(end)
+                return
+            yield end
 
 
 def make_exit(status: int, usage: resource.struct_rusage, at: float) -> Exit:

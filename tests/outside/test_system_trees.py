@@ -15,8 +15,8 @@ import pytest
 import trio
 
 from real_children import RealChildren, Started, subreaping
-from supervisor.system import proctable
-from supervisor.system.port import Reaped, TreeReport
+from supervisor.system import proctable, reaper
+from supervisor.system.port import TreeReport
 from supervisor.system.proctable import ProcessInfo, ProcessTable, View, read_process
 from supervisor.system.signals import send_signal
 
@@ -273,9 +273,21 @@ async def test_many_leaders_that_die_together_cost_a_few_looks(
         return real(table, leaders, max_age=max_age)
 
     monkeypatch.setattr(ProcessTable, "view", view)
-    ended = children.system.reap()
-    assert [type(end) for end in ended] == [Reaped] * count
+    assert len({(await children.reaped()).key for _ in range(count)}) == count
     assert len(looks) <= 4
+
+
+async def test_when_many_end_everything_else_gets_its_turn_in_between(
+    children: RealChildren, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reaper, "SLICE", 0.0)
+    monkeypatch.setattr(reaper, "AT_LEAST", 1)
+    pids = [await children.start(f"c{n}", argv=("/bin/true",)).pid() for n in range(3)]
+    for pid in pids:
+        wait_until_ended(pid)
+    assert children.system.reap() == []
+    with trio.fail_after(10):  # Nobody else tells us to go on: all three SIGCHLD were one.
+        assert {(await children.reaped()).key for _ in pids} == {"c0", "c1", "c2"}
 
 
 async def test_a_process_of_nobody_is_reaped_and_else_left_alone(children: RealChildren) -> None:
