@@ -445,8 +445,9 @@ class Daemon:
     def _log_notes(self, _revision: int, _changed: frozenset[Key], notes: Sequence[Note]) -> None:
         for note in notes:
             level = logging.getLevelNamesMapping()[note.level.upper()]
-            about = {"component": note.key} if note.key else {}
-            log.log(level, "%s", note.text, extra={"kind": note.kind, **about})
+            if log.isEnabledFor(level):
+                about = {"component": note.key} if note.key else {}
+                log.log(level, "%s", note.text, extra={"kind": note.kind, **about})
             if note.kind == "shutdown":
                 self.notifier.stopping(note.text)
 

@@ -61,6 +61,9 @@ class Core:
             self._keep_places(key)
         note = note_for(key, spec, old, new, event, self.now)
         if note is not None:
+            if isinstance(link, Connection) and note.level == "info":
+                # There may be thousands a second, and all that is to be told is that all is well.
+                note = replace(note, level="debug")
             self.effects.append(note)
         # What belongs to a component runs once: what waits after it has run will not run again.
         served = link is not None and (new.phase is not Phase.WAITING or new.generation > 0)

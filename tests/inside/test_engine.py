@@ -160,6 +160,18 @@ def test_an_end_with_another_code_than_0_is_told_as_an_error(end: Exit, level: s
     assert [note.level for note in sim.notes if note.kind == "exited"] == [level]
 
 
+@pytest.mark.parametrize(("end", "level"), [(DONE, "debug"), (FAILED, "error")])
+def test_of_connections_that_go_well_is_told_only_to_who_wants_to_know(
+    end: Exit, level: str
+) -> None:
+    sim = running(listener("web"))
+    sim.connect("web")
+    sim.settle()
+    sim.exit(sim.child("web#1"), end)
+    about = [(note.kind, note.level) for note in sim.notes if note.key == "web#1"]
+    assert about == [("started", "debug"), ("finished", level)]
+
+
 def test_a_once_component_lets_its_dependents_start_when_it_has_succeeded() -> None:
     sim = running(
         component("migrate", mode=Mode.ONCE), *(component(f"w{n}", "migrate") for n in range(10))
