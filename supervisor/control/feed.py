@@ -149,7 +149,7 @@ class Feed:
             if note.key is not None:
                 told.add(note.key)
         world = self._runner.engine.world
-        for key in sorted(changed, key=world.position):
+        for key in changed if len(changed) < 2 else sorted(changed, key=world.position):
             state = world.states.get(key)
             now = None if state is None else _public(state)
             if "#" not in key and key in world.specs:
@@ -165,7 +165,7 @@ class Feed:
                 self._shown[key] = now
                 if key not in told:
                     self._add("changed", "debug", f"{key!r} is {now[0]}", key)
-        if notes or changed:
+        if self._readers and (notes or changed):
             self._readers.unpark_all()
 
     def _add(self, kind: str, level: str, text: str, key: Key | None) -> None:

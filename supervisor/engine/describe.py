@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from errno import errorcode
+from functools import lru_cache
 from signal import Signals
 
 from msgspec import UNSET, UnsetType
@@ -35,7 +36,13 @@ def status_of(phase: Phase) -> Status:
 
 def rfc3339(at: float) -> str:
     """Return Unix time *at* as people and scripts read it, in UTC to the millisecond."""
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    seconds, microseconds = divmod(round(at * 1_000_000), 1_000_000)
+    return f"{_to_the_second(seconds)}.{microseconds // 1000:03}Z"
+
+
+@lru_cache(maxsize=8)
+def _to_the_second(at: int) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def describe(world: World, key: Key, now: float, wall: float) -> Description:
