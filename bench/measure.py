@@ -100,7 +100,7 @@ def _piesd(
     with subjects.connect(path) as client:
         client.ask(f"/alive/{subjects.tag(0)}")
         ours["answers"] = time.perf_counter() - subject.begun
-        ours["hold_start"] = longest_hold(client)
+        ours["hold_start"] = _longest_hold(client)
     if size.idle:
         progress(f"piesd: idle for {size.idle:.0f} s")
         _idle(subject, size, ours)
@@ -118,7 +118,7 @@ def _piesd(
     ours["held"] = visitor.longest
     progress("piesd: requests")
     with subjects.connect(path) as client:
-        ours["hold_deaths"] = longest_hold(client)
+        ours["hold_deaths"] = _longest_hold(client)
     _requests(place, size, ours, bare)
     ours["pss_after"], _ = procfs.memory(subject.pid)
     progress("piesd: stop, start, shutdown")
@@ -210,7 +210,7 @@ def _idle(subject: Subject, size: Size, figures: Figures) -> None:
 # --- requests
 
 
-def longest_hold(client: Client) -> float:
+def _longest_hold(client: Client) -> float:
     """Return for how long the event loop was held at most since the start, in its own words."""
     _, _, body = bytes(client.ask("/v1/diag/about")).partition(b"\r\n\r\n")
     return float(json.loads(body)["longest-hold"]["seconds"])

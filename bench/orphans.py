@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bench import procfs, subjects
 from bench.child import Late, make_waiter
-from bench.measure import Figures, Place, Progress, canned, longest_hold
+from bench.measure import Figures, Place, Progress, canned
 from bench.subjects import Subject, Visitor
 
 _QUESTION = f"/alive/{subjects.tag(0)}"
@@ -39,8 +39,6 @@ def repetition(place: Place, count: int, progress: Progress) -> tuple[Figures, F
     with Orphans(fifo, file) as orphans, subjects.piesd(configuration, place.log) as subject:
         path = subjects.socket_of(place.directory)
         _reaped(subject, orphans, path, ours)
-        with subjects.connect(path) as client:
-            ours["reap_hold"] = longest_hold(client)
     return ours, bare
 
 

@@ -57,7 +57,6 @@ ROWS = (
     Row("reap", "all orphans end to all reaped", "s", 1.0, absolute=True, only=5000),
     Row("reap_cpu", "  CPU used for that", "ms"),
     Row("reap_held", "  longest wait for GET /alive/TAG meanwhile", "ms", 0.05, absolute=True),
-    Row("reap_hold", "  longest hold of the event loop until then", "ms"),
 )
 
 
