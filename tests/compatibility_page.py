@@ -90,6 +90,7 @@ NAME: Final[dict[str, Callable[[str], str]]] = {
     "Sockets": lambda item: item.partition(":")[0],
     "Selectors": _op,
     "Conditions": _whole,
+    "Pragmas of inittab": lambda item: item.split()[2],
     "References to variables": lambda item: re.sub(r"\w+", "x", item),
 }
 """How the name is found in an item, where it is not the first word."""
@@ -109,7 +110,7 @@ DELETE /environ/VAR"""
 
 _COMMANDS = """id, shutdown, reboot, config file list, config file clear, config file add,
 config file del, config file delete, config reload, list, stop, start, restart, telinit runlevel,
-telinit environ, help"""
+telinit environ list, telinit environ set, telinit environ unset, help"""
 
 PIES: Final[dict[str, str]] = {
     "Preprocessor and inclusion": "#include #include_once #warning #error #abend",
@@ -121,11 +122,12 @@ PIES: Final[dict[str, str]] = {
         return-code list-acl admin-acl rmfile disable precious""",
     "Modes": """respawn exec inetd nostartaccept pass pass-fd accept startup shutdown sysinit boot
         bootwait once wait ctrlaltdel kbrequest ondemand powerfail powerwait powerfailnow
-        powerokwait off""",
+        powerokwait""",
     "Flags": """disable precious wait internal sockenv resolve tcpmux tcpmuxplus shell expandenv
         nullinput siggroup""",
     "Limits": "A C D F M N R S T U P L",
     "Sockets": "inet inet+tcp inet+udp inet+sctp unix unix+udp local file",
+    "Built-in services": "echo discard time daytime chargen qotd tcpmux",
     "The env block": "clear keep set eval unset",
     "References to variables": """$x ${x} ${x:-x} ${x-x} ${x:=x} ${x=x} ${x:+x} ${x+x} ${x:?x}
         ${x?x}""",
@@ -163,8 +165,14 @@ PIES: Final[dict[str, str]] = {
         -S --stop -r --reload --hup -t --lint --syslog -i --inetd --source-info
         --list-shutdown-sequence --trace-prereq --trace-depend --usage -V --version --rate""",
     "Signals": "SIGTERM SIGINT SIGQUIT SIGHUP SIGCHLD",
+    "Modes of inittab": """respawn off sysinit boot bootwait once wait ctrlaltdel kbrequest ondemand
+        powerfail powerwait powerfailnow powerokwait initdefault""",
+    "Pragmas of inittab": "debug next stop",
+    "The environment of init": "PREVLEVEL RUNLEVEL CONSOLE INIT_VERSION PATH",
 }
-IN_WORDS: Final = {"Lexical rules", "inetd.conf", "Life cycle"}
+IN_WORDS: Final = {
+    *("Lexical rules", "inetd.conf", "Life cycle", "States and runlevels", "Lines of inittab"),
+}
 """Tables whose rows are told in words."""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from supervisor.config import keys, later
+from supervisor.config import keys
 from supervisor.config.pies import words
 
 _WIDTH = 78
@@ -19,7 +19,6 @@ _BLOCKS: tuple[tuple[str, Iterable[str]], ...] = (
     ("identity-provider NAME { … }", words.PROVIDER),
     ("acl { … }, defacl NAME { … }", words.ACL),
     ("Of these without effect", words.WITHOUT_EFFECT | {"idle-timeout"}),
-    ("Of these not supported yet", words.LATER | (words.COMPONENT & later.COMPONENT)),
 )
 
 

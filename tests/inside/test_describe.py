@@ -72,5 +72,26 @@ def test_a_listener_shows_its_address_and_its_connections_are_rows_with_its_tag(
     assert (connection.url, connection.peer) == (UNSET, "client")
 
 
+def test_services_masters_and_runlevels_are_told_of_those_that_have_them() -> None:
+    mux = Component(
+        tag="mux",
+        argv=(),
+        mode=Mode.INETD,
+        sockets=(InetAddress(host="::1", port=1),),
+        internal=True,
+        service="tcpmux",
+        runlevels="35",
+    )
+    below = Component(
+        tag="below", argv=("cat",), mode=Mode.INETD, service="copy", tcpmux_master="mux"
+    )
+    sim = Simulation([mux, below], runlevel="3").boot().settle()
+    rows = [describe(sim.engine.world, tag, sim.now, WALL) for tag in ("mux", "below")]
+    assert [(row.service, row.master, row.runlevels) for row in rows] == [
+        ("tcpmux", UNSET, "35"),
+        ("copy", "mux", UNSET),
+    ]
+
+
 def test_signals_without_a_name_are_written_as_pies_writes_them() -> None:
     assert (signal_name(15), signal_name(70)) == ("SIGTERM", "SIG+70")

@@ -172,15 +172,40 @@ def test_a_file_of_inetd_becomes_components() -> None:
     assert date.prerequisites == ("tcpmux",)
 
 
-def test_a_tcpmux_service_is_given_to_its_master() -> None:
-    assert tables("tcpmux/+date stream tcp nowait root /bin/date")["date"] == {
+@pytest.mark.parametrize(("name", "flag"), [("+date", "tcpmuxplus"), ("date", "tcpmux")])
+def test_a_tcpmux_service_is_given_to_its_master(name: str, flag: str) -> None:
+    assert tables(f"tcpmux/{name} stream tcp nowait root /bin/date")["date"] == {
         "mode": "inetd",
         "service": "date",
         "tcpmux-master": "tcpmux",
-        "tcpmuxplus": True,
+        flag: True,
         "user": "root",
         "command": ("/bin/date",),
     }
+
+
+def test_every_type_of_socket_that_can_be_served_is_taken() -> None:
+    text = (
+        "9 stream tcp nowait root /bin/prog\n"
+        "9 dgram udp wait root /bin/prog\n"
+        "/run/x seqpacket unix nowait root /bin/prog\n"
+    )
+    assert [each.sockets[0].kind for each in plan(text).components] == [
+        "stream",
+        "dgram",
+        "seqpacket",
+    ]
+    for kind in ("raw", "rdm"):
+        ((line, what),) = refused(f"\n9 {kind} udp wait root /bin/prog")
+        assert line == 2
+        assert f"sockets of the type {kind} are not supported" in what
+
+
+@pytest.mark.parametrize("protocol", ["sctp", "icmp"])
+def test_every_protocol_but_tcp_and_udp_is_refused(protocol: str) -> None:
+    ((line, what),) = refused(f"\n9 stream {protocol} nowait root /bin/prog")
+    assert line == 2
+    assert f"must be tcp or udp, not '{protocol}'" in what
 
 
 def test_all_faults_of_a_file_are_told_in_one_run() -> None:

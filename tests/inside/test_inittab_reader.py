@@ -207,6 +207,12 @@ def test_the_next_file_is_refused_at_the_line_that_names_it(tmp_path: Path) -> N
     assert "No such file" in second.message
 
 
+def test_a_pragma_about_debugging_is_a_warning() -> None:
+    assert warned("id:2:initdefault:\n#pies pragma debug 3\na:2:once:/bin/prog\n") == [
+        (2, "has no effect here: see --debug and 'log-level'")
+    ]
+
+
 def test_a_conversion_tells_that_the_next_file_is_left_out() -> None:
     text = "#pies pragma next pies /etc/pies.init\na:2:once:/bin/prog\n"
     printed, problems = convert(text, "inittab", "inittab")

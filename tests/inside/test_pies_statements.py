@@ -393,6 +393,20 @@ def test_the_order_of_components_is_that_of_their_first_declarations() -> None:
     assert plan.components[2].prerequisites == ("a", "b")
 
 
+# --- what statements mean together -----------------------------------------------------------
+
+
+def test_the_socket_of_a_program_and_how_long_it_is_waited_for() -> None:
+    text = """component lb {{ mode pass; command /bin/prog; socket inet://127.0.0.1:80;
+        pass-fd-socket /run/lb; {} }}"""
+    for more, timeout in (("", 5), ("pass-fd-timeout 7;", 7)):
+        (component,) = plan_of(text.format(more)).components
+        assert component.mode is Mode.PASS_FD
+        assert component.ready is not None
+        assert (component.ready.kind, component.ready.target) == ("pass-fd", "/run/lb")
+        assert component.ready.timeout == timeout
+
+
 # --- whole plans ------------------------------------------------------------------------------
 
 
@@ -418,7 +432,7 @@ def test_a_file_becomes_a_plan() -> None:
 
 def test_what_is_for_later_is_refused_as_such() -> None:
     with pytest.raises(ConfigRejected) as caught:
-        plan_of("component a {\n command /bin/prog;\n runlevels 35;\n}")
+        plan_of("component a {\n command /bin/prog;\n mode job;\n}")
     (problem,) = caught.value.problems
     assert problem.line == 3
     assert "not supported yet" in problem.message

@@ -171,6 +171,17 @@ def test_an_alarm_runs_what_is_there_for_it_each_time() -> None:
     assert texts(sim, "alarm")[-1] == "kbrequest: nothing is configured for it"
 
 
+def test_the_alarms_of_the_power_run_what_is_there_for_each() -> None:
+    modes = (Mode.POWERFAIL, Mode.POWERFAILNOW, Mode.POWEROKWAIT)
+    sim = booted(*(entry(mode.value, "23", mode) for mode in modes))
+    sim.post(Alarm("powerfail"))
+    assert sim.told() == ["start pw", "start powerfail"]
+    sim.post(Alarm("powerfailnow"))
+    assert sim.told() == ["start powerfailnow"]
+    sim.post(Alarm("powerok"))
+    assert sim.told() == ["start powerokwait"]
+
+
 def test_powerwait_is_waited_for_and_an_alarm_waits_for_nobody() -> None:
     late = entry("late", "3", Mode.RESPAWN)
     sim = booted(late)

@@ -280,6 +280,24 @@ def test_children_of_an_init_process_get_its_environment(tmp_path: Path) -> None
 
 
 @pytest.mark.real
+@pytest.mark.parametrize(
+    ("wrapper", "path"),
+    [
+        (("env", "PATH=/opt/bin:/bin"), "/opt/bin:/bin"),
+        (("env", "-u", "PATH"), "/bin:/usr/bin:/sbin:/usr/sbin"),
+    ],
+)
+def test_an_init_process_that_was_given_no_path_has_that_of_pies(
+    wrapper: tuple[str, ...], path: str, tmp_path: Path
+) -> None:
+    table = tmp_path / "inittab"
+    table.write_text("id:2:initdefault:\nl2:2:respawn:/bin/sleep 1000\n")
+    options = ("--init", "-c", str(table))
+    with piesd(tmp_path, "[daemon]\n", options=options, wrapper=wrapper) as daemon:
+        assert daemon.ask("GET", "/environ/PATH").json["value"] == path
+
+
+@pytest.mark.real
 def test_a_word_of_the_kernel_is_the_first_runlevel(tmp_path: Path) -> None:
     table = tmp_path / "inittab"
     table.write_text("id:2:initdefault:\nsu:S:respawn:/bin/sleep 1000\n")

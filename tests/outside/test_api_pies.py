@@ -417,7 +417,7 @@ async def test_a_file_of_an_unknown_syntax_is_not_added(autojump_clock: Clock) -
             refused = await asked.ask("POST", "/conf/files", {"file": "/x", "syntax": "ini"})
             assert refused.status == 400
             assert refused.json["message"] == (
-                "cannot add '/x': unknown syntax 'ini'. Known: toml, pies, inetd."
+                "cannot add '/x': unknown syntax 'ini'. Known: toml, pies, inetd, inittab."
             )
             assert (await asked.ask("GET", "/conf/files")).json == []
 
@@ -575,7 +575,7 @@ async def test_alive_is_in_the_status_of_the_answer(autojump_clock: Clock) -> No
 
 @pytest.mark.parametrize(
     "target",
-    ["/", "/runlevel", "/environ", "/environ/HOME", "/favicon.ico", "/v2", "/v1x"],
+    ["/", "/runlevels", "/favicon.ico", "/v2", "/v1x"],
 )
 async def test_what_does_not_exist_is_said_as_pies_says_it(
     target: str, autojump_clock: Clock

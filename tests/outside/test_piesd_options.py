@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from piesd_process import PATIENCE, Piesd, piesd
-from supervisor.cli.codes import Code
 from supervisor.cli.piesd import parse
 from supervisor.config.pies import words
 from supervisor.daemon import main
@@ -56,9 +55,8 @@ def test_the_summary_of_directives_has_every_statement(run: Run) -> None:
     code, out, _ = run("--config-help")
     assert code == 0
     assert set(out.split()) >= words.GLOBAL | words.COMPONENT | words.CONTROL | words.RETURN_CODE
-    idle, refused = out.split("Of these without effect", 1)[1].split("Of these not supported yet")
+    idle = out.split("Of these without effect", 1)[1].split("In TOML")[0]
     assert set(idle.split()) == words.WITHOUT_EFFECT | {"idle-timeout"}
-    assert {"initdefault", "max-rate", "acl"} <= set(refused.split("\n\n")[0].split())
 
 
 def test_the_preprocessed_file_is_printed(run: Run, config: str) -> None:
@@ -71,6 +69,15 @@ def test_the_preprocessed_file_is_printed(run: Run, config: str) -> None:
 def test_without_a_file_inetd_stands_for_its_usual_one() -> None:
     assert named_files(parse(["--inetd"], {})) == (SourceFile("/etc/inetd.conf", "inetd"),)
     assert named_files(parse(["-i", "-c", "x"], {})) == (SourceFile("x", ""),)
+
+
+def test_an_init_process_reads_the_files_of_init(monkeypatch: pytest.MonkeyPatch) -> None:
+    inittab, native = (SourceFile("/etc/inittab", "inittab"), SourceFile("/etc/pies.init", "pies"))
+    for there in ((inittab, native), (inittab,), (native,)):
+        names = {each.file for each in there}
+        monkeypatch.setattr("os.path.lexists", names.__contains__)
+        assert named_files(parse(["--init"], {})) == there
+        assert named_files(parse(["--init", "-c", "x"], {})) == (SourceFile("x", ""),)
 
 
 def test_the_help_names_preprocessor_and_include_path(run: Run) -> None:
@@ -96,11 +103,10 @@ def test_a_check_ends_with_78_if_there_is_a_problem(run: Run, config: str) -> No
     assert "did you mean 'component'?" in err
 
 
-@pytest.mark.parametrize("syntax", ["inittab", "meta1"])
-def test_a_syntax_for_later_is_refused(run: Run, config: str, syntax: str) -> None:
-    code, _, err = run("-t", f"--syntax={syntax}", "-c", config)
+def test_a_syntax_for_later_is_refused(run: Run, config: str) -> None:
+    code, _, err = run("-t", "--syntax=meta1", "-c", config)
     assert code == 78
-    assert f"the {syntax} syntax is not supported yet" in err
+    assert "the meta1 syntax is not supported yet" in err
 
 
 def test_a_configuration_is_shown_from_its_sides(run: Run, config: str) -> None:
@@ -214,11 +220,3 @@ def test_help_is_a_command_too(tmp_path: Path) -> None:
     with piesd(tmp_path, "") as daemon:
         assert "restart" in daemon.piesctl("help")
         assert "config file add" in daemon.piesctl("help", "config", "file", "add")
-
-
-@pytest.mark.real
-def test_what_belongs_to_init_is_no_command(tmp_path: Path) -> None:
-    with piesd(tmp_path, "") as daemon:
-        daemon.piesctl("telinit", "runlevel", code=Code.USAGE)
-        for path in ("/runlevel", "/environ/"):
-            assert daemon.ask("GET", path).status == 404

@@ -31,8 +31,6 @@ WITHOUT_EFFECT: Final = _words(
 )
 """Global statements that are read and not obeyed, with a warning."""
 
-LATER: Final[frozenset[str]] = frozenset()
-"""Global statements that are known and not supported yet: none at present."""
 GLOBAL: Final = (
     _words(
         """
