@@ -164,7 +164,7 @@ PIES: Final[dict[str, str]] = {
         --restart-component
         -S --stop -r --reload --hup -t --lint --syslog -i --inetd --source-info
         --list-shutdown-sequence --trace-prereq --trace-depend --usage -V --version --rate""",
-    "Signals": "SIGTERM SIGINT SIGQUIT SIGHUP SIGCHLD",
+    "Signals": "SIGTERM SIGINT SIGQUIT SIGHUP SIGCHLD SIGWINCH SIGPWR",
     "Modes of inittab": """respawn off sysinit boot bootwait once wait ctrlaltdel kbrequest ondemand
         powerfail powerwait powerfailnow powerokwait initdefault""",
     "Pragmas of inittab": "debug next stop",
@@ -172,6 +172,7 @@ PIES: Final[dict[str, str]] = {
 }
 IN_WORDS: Final = {
     *("Lexical rules", "inetd.conf", "Life cycle", "States and runlevels", "Lines of inittab"),
+    *("Of an init process", "The old protocol", "In a container"),
 }
 """Tables whose rows are told in words."""
 

@@ -24,7 +24,7 @@ from compatibility_page import IN_WORDS, OURS, OUTCOMES, PAGE, PIES, ROWS, Row, 
 from pies_text import plan_of
 from supervisor import obedience
 from supervisor.api.app import create_app
-from supervisor.cli import piesd
+from supervisor.cli import legacytelinit, piesd
 from supervisor.cli.piesctl import COMMAND
 from supervisor.cli.pieslist import flags
 from supervisor.config import inittab, keys, later
@@ -41,6 +41,7 @@ from supervisor.model.description import Description
 from supervisor.model.effects import Mail
 from supervisor.model.errors import ConfigRejected, Problem
 from supervisor.model.state import Exit, Status
+from supervisor.runtime import initduties
 from supervisor.runtime.mail import Facts, variables
 from supervisor.selectors import parse_json, parse_text
 from supervisor.selectors.jsonform import OPS
@@ -244,7 +245,10 @@ KNOWN: Final[dict[str, Callable[[], set[str]]]] = {
     "The variables of message": _message_variables,
     "Selectors": lambda: {"null", "false", "true", *OPS},
     "Modes of inittab": lambda: set(inittab.MODES),
-    "Signals": lambda: set(re.findall(r"signal\.(SIG\w+)", inspect.getsource(obedience))),
+    "Signals": lambda: {
+        *re.findall(r"signal\.(SIG\w+)", inspect.getsource(obedience)),
+        *(number.name for number in initduties.SIGNALS),
+    },
 }
 
 
@@ -336,7 +340,8 @@ def _piesctl_options() -> set[str]:
 
 
 def _piesd_options() -> set[str]:
-    return {word for action in piesd._parser()._actions for word in action.option_strings}
+    known = {word for action in piesd._parser()._actions for word in action.option_strings}
+    return known | set(legacytelinit._OPTIONS)
 
 
 def _assert_command_line(table: str, known: set[str]) -> None:
