@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import UNSET, json
+from msgspec.structs import fields
 
 from histories import MACHINES, examples, one_step, plans
 from simulation import Simulation
 from supervisor.engine.describe import Describer, describe, rfc3339, signal_name
 from supervisor.model.component import Component, InetAddress, Mode, Respawn
+from supervisor.model.description import Description
 from supervisor.model.state import Exit
 
 WALL = 1_800_000_000.0
@@ -45,6 +50,13 @@ def test_the_attributes_of_pies_come_under_their_names_and_only_where_they_apply
         "argv": ["web", "-v"],
     }
     assert not {"URL", "service", "master", "runlevels", "wakeup-time"} & row.keys()
+
+
+def test_each_attribute_is_told_of_in_the_document_about_the_control_api() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "control-api.md").read_text()
+    (paragraph,) = re.findall(r"^A row has the attributes of pies.*?\n\n", page, re.M | re.S)
+    told = set(re.findall(r"[\w-]+", " ".join(re.findall(r"`([^`]+)`", paragraph))))
+    assert {each.encode_name for each in fields(Description)} <= told
 
 
 def test_a_sleeper_tells_the_seconds_until_its_next_try_and_the_date() -> None:
