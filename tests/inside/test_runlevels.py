@@ -173,13 +173,19 @@ def test_an_alarm_runs_what_is_there_for_it_each_time() -> None:
 
 def test_the_alarms_of_the_power_run_what_is_there_for_each() -> None:
     modes = (Mode.POWERFAIL, Mode.POWERFAILNOW, Mode.POWEROKWAIT)
-    sim = booted(*(entry(mode.value, "23", mode) for mode in modes))
+    late = entry("late", "3", Mode.RESPAWN)
+    sim = booted(*(entry(mode.value, "23", mode) for mode in modes), late)
     sim.post(Alarm("powerfail"))
     assert sim.told() == ["start pw", "start powerfail"]
     sim.post(Alarm("powerfailnow"))
     assert sim.told() == ["start powerfailnow"]
     sim.post(Alarm("powerok"))
     assert sim.told() == ["start powerokwait"]
+    # The power is back: the rest waits for the end of that, and no longer for what came before.
+    sim.settle().end("pw").settle().order("start", "late")
+    assert blocked(sim, "late") == "powerokwait comes first: its mode is powerokwait"
+    sim.end("powerokwait")
+    assert sim.told() == ["start late"]
 
 
 def test_powerwait_is_waited_for_and_an_alarm_waits_for_nobody() -> None:
