@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import signal
 from collections.abc import Callable
 
 from supervisor.model.state import Exit
@@ -28,23 +29,34 @@ class Reaper:
         self._wall = wall
         self._unclaimed: dict[int, _End] = {}
         """Ends of children whose number a worker thread has not told us yet."""
+        self._ended: list[tuple[Tree, Exit]] = []
+        """Leaders whose end is not reported, because nobody knows yet what they have left."""
 
     def reap(self) -> list[Reaped | TreeReport]:
         """Collect what has ended; see `supervisor.system.port.System.reap`."""
-        ended: list[tuple[Tree, Exit]] = []
         for _ in range(_ROUNDS):
             # While we look, processes go on forking and ending. The look was true if no child of
             # ours has ended since that may have left something to one of these trees.
-            if not self._collect(ended) or not self._forest.leaderless():
+            self._collect()
+            if all(tree.sure for tree in self._forest.leaderless()):
                 break
             self._forest.survey()
         else:
-            self._collect(ended)
+            self._collect()
         reports: list[Reaped | TreeReport] = []
-        for tree, exit_ in ended:
+        waiting, self._ended = self._ended, []
+        for tree, exit_ in waiting:
+            if not tree.sure:
+                self._ended.append((tree, exit_))
+                continue
             tree.reported = tree.lost
             reports.append(Reaped(tree.key, tree.generation, exit_, tree.lost))
         for tree in self._forest.leaderless():
+            if not tree.sure:
+                # Something that forks again and again would slip through: look once more, when
+                # others have had their turn.
+                signal.raise_signal(signal.SIGCHLD)
+                continue
             if tree.lost != tree.reported:
                 tree.reported = tree.lost
                 reports.append(TreeReport(tree.key, tree.generation, tree.lost))
@@ -52,20 +64,17 @@ class Reaper:
                 self._forest.forget(tree)
         return reports
 
-    def _collect(self, ended: list[tuple[Tree, Exit]]) -> bool:
-        """Reap everything; append the leaders to *ended*. True if a leaderless tree changed."""
-        changed = False
+    def _collect(self) -> None:
+        """Reap everything, and remember the leaders."""
         for end in self._ends():
             pid, status, usage = end
             # A start that failed has no tree any more, so its end is that of a stranger.
             self._launcher.ended(pid)
             if self._launcher.slow_starts and self._forest.leader_of(pid) is None:
                 self._unclaimed[pid] = end
-            tree, touched = self._forest.end(pid)
-            changed |= touched
+            tree = self._forest.end(pid)
             if tree is not None:
-                ended.append((tree, make_exit(status, usage, self._wall())))
-        return changed
+                self._ended.append((tree, make_exit(status, usage, self._wall())))
 
     def _ends(self) -> list[_End]:
         """Return what has ended, also those whose number we have learnt meanwhile."""
