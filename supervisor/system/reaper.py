@@ -35,12 +35,10 @@ class Reaper:
         self._forest = forest
         self._launcher = launcher
         self._wall = wall
-        self._ended: list[tuple[Tree, Exit]] = []
-        """Leaders that have been collected and not reported."""
-        self._touched = False
-        """Whether what is left of a leaderless tree may have changed since the latest look."""
         self._unclaimed: dict[int, _End] = {}
         """Ends of children whose number a worker thread has not told us yet."""
+        self._ended: list[tuple[Tree, Exit]] = []
+        """Leaders whose end is not reported, because nobody knows yet what they have left."""
 
     def reap(self) -> list[Reaped | TreeReport]:
         """Collect what has ended; see `supervisor.system.port.System.reap`."""
@@ -49,19 +47,25 @@ class Reaper:
             # ours has ended since that may have left something to one of these trees.
             if self._collect():
                 return []  # What is left of a tree is looked at once, when all have been collected.
-            if not self._touched or not self._forest.leaderless():
+            if all(tree.sure for tree in self._forest.leaderless()):
                 break
-            self._touched = False
             self._forest.survey()
         else:
             self._collect()
-        self._touched = False
-        ended, self._ended = self._ended, []
         reports: list[Reaped | TreeReport] = []
-        for tree, exit_ in ended:
+        waiting, self._ended = self._ended, []
+        for tree, exit_ in waiting:
+            if not tree.sure:
+                self._ended.append((tree, exit_))
+                continue
             tree.reported = tree.lost
             reports.append(Reaped(tree.key, tree.generation, exit_, tree.lost))
         for tree in self._forest.leaderless():
+            if not tree.sure:
+                # Something that forks again and again would slip through: look once more, when
+                # others have had their turn.
+                signal.raise_signal(signal.SIGCHLD)
+                continue
             if tree.lost != tree.reported:
                 tree.reported = tree.lost
                 reports.append(TreeReport(tree.key, tree.generation, tree.lost))
@@ -78,8 +82,7 @@ class Reaper:
             self._launcher.ended(pid)
             if self._launcher.slow_starts and self._forest.leader_of(pid) is None:
                 self._unclaimed[pid] = end
-            tree, touched = self._forest.end(pid)
-            self._touched |= touched
+            tree = self._forest.end(pid)
             if tree is not None:
                 self._ended.append((tree, make_exit(status, usage, self._wall())))
             if number >= AT_LEAST and time.monotonic() >= until:

@@ -45,6 +45,8 @@ class Tree:
     def __init__(self, key: Key, generation: int, leader: int) -> None:
         self.key, self.generation, self.leader = key, generation, leader
         self.led = True
+        self.sure = False
+        """Whether nothing of it has moved since the latest survey, so that what that saw is all."""
         self.roots: set[int] = set()
         self.lost: tuple[int, ...] = ()
         self.reported: tuple[int, ...] = ()
@@ -113,24 +115,24 @@ class Forest:
         """Return the tree whose living leader *pid* is."""
         return self._leaders.get(pid)
 
-    def end(self, pid: int) -> tuple[Tree | None, bool]:
-        """Note that our child *pid* was reaped.
-
-        Returns:
-            The tree that it led, and whether what is left of a leaderless tree may have changed.
-        """
+    def end(self, pid: int) -> Tree | None:
+        """Note that our child *pid* was reaped; return the tree that it led, if it led one."""
         self._known.pop(pid, None)
         if tree := self._leaders.pop(pid, None):
             tree.led = False
             self._leaderless[tree.name] = tree
-            return tree, True
+            return tree
         if tree := self._roots.pop(pid, None):
             tree.roots.discard(pid)
-            return None, not tree.led
+            tree.sure = False
+            return None
         if pid in self._aliens:
             self._aliens.discard(pid)
-            return None, False
-        return None, True
+            return None
+        # A stranger may have begotten others before it ended, of any tree.
+        for each in self._leaderless.values():
+            each.sure = False
+        return None
 
     def forget(self, tree: Tree) -> None:
         """Drop a tree that is gone, or never grew."""
@@ -165,6 +167,8 @@ class Forest:
             view.look_again()
             if not self._adopt(view):
                 break
+        for tree in self.leaderless():
+            tree.sure = True
 
     def members(self, tree: Tree, *, fresh: bool = True) -> list[ProcessInfo]:
         """Return the living processes of *tree*, the leader first."""

@@ -48,7 +48,7 @@ class Rig:
 
     def send(self, fd: int, data: bytes) -> None:
         if isinstance(self.system, FakeSystem):
-            self.system.send(fd, data)
+            self.system.say(fd, data)
         elif self.client is not None:
             self.client.sendall(data)
 
