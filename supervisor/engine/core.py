@@ -61,7 +61,8 @@ class Core:
             self._keep_places(key)
         note = note_for(key, spec, old, new, event, self.now)
         if note is not None:
-            if isinstance(link, Connection) and note.level == "info":
+            well = note.level == "info" and note.kind in ("started", "finished")
+            if well and isinstance(link, Connection):
                 # There may be thousands a second, and all that is to be told is that all is well.
                 note = replace(note, level="debug")
             self.effects.append(note)
