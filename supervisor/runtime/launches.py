@@ -144,7 +144,8 @@ class Launches:
         if not spawn.spec.sockenv or spawn.connection is None:
             return ()
         ours, theirs = self._system.names(self._listeners.look_at(spawn.connection))
-        return variables(ours, self._listeners.client(spawn.connection) or theirs, hosts)
+        theirs = self._listeners.client(spawn.connection) or theirs
+        return variables(ours, theirs, hosts, self._listeners.kind(spawn.connection))
 
     def _sockets(self, spawn: Spawn) -> tuple[int, ...]:
         """Return the listening sockets that belong to a child.

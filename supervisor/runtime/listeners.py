@@ -20,7 +20,7 @@ from supervisor.system.port import Connection, ListenError, SocketName, System
 if TYPE_CHECKING:
     from collections.abc import Callable, Set
 
-    from supervisor.model.component import Address, Component, Key, Tag
+    from supervisor.model.component import Address, Component, Key, SocketType, Tag
     from supervisor.runtime.quotes import Quotes
     from supervisor.runtime.tasks import Tasks
 
@@ -190,6 +190,12 @@ class ListenerBoard:
     def client(self, connection: int) -> SocketName | None:
         """Return where a connection comes from, if a balancer has said so."""
         return self._held[connection].client
+
+    def kind(self, connection: int) -> SocketType:
+        """Return the type of the socket at which a connection was accepted."""
+        listener = self._open.get(self._held[connection].key)
+        sockets = listener.spec.sockets if listener is not None else ()
+        return sockets[0].kind if sockets else "stream"
 
     def owner(self, connection: int) -> Key:
         """Return whose listener has the connection of that number, or is it."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 if TYPE_CHECKING:
+    from supervisor.model.component import SocketType
     from supervisor.system.port import SocketName, System
 
 PATIENCE: Final = 2.0
@@ -20,11 +21,21 @@ _NAMES: Final = ("LOCALHOST", "REMOTEHOST")
 
 
 def variables(
-    ours: SocketName, theirs: SocketName, hosts: tuple[str, str] = ("", "")
+    ours: SocketName,
+    theirs: SocketName,
+    hosts: tuple[str, str] = ("", ""),
+    kind: SocketType = "stream",
 ) -> tuple[tuple[str, str], ...]:
-    """Return names and values; *hosts* are the names of both ends, empty where there is none."""
+    """Return names and values.
+
+    Args:
+        ours: our end of the connection.
+        theirs: the client's.
+        hosts: the names of both, empty where there is none.
+        kind: the type of a UNIX socket.
+    """
     if ours.port is None:
-        return (("PROTO", "UNIX"), ("SOCKTYPE", "STREAM"))
+        return (("PROTO", "UNIX"), ("SOCKTYPE", kind.upper()))
     found = [
         ("PROTO", "TCP"),
         ("SOCKTYPE", "STREAM"),

@@ -440,6 +440,8 @@ def test_the_environment_says_who_is_at_both_ends(tmp_path: Path) -> None:
     lines = ("sockenv = true", "resolve = true")
     config = table("env", f"inet://127.0.0.1:{port}", '"env"', *lines)
     config += table("file", f"unix://{tmp_path}/s", '"env"', "sockenv = true")
+    kind = 'socket-type = "seqpacket"'
+    config += table("packets", f"unix://{tmp_path}/p", '"env"', "sockenv = true", kind)
     with piesd(tmp_path, config):
         with connect(("127.0.0.1", port)) as client:
             ours = client.getsockname()[1]
@@ -455,6 +457,10 @@ def test_the_environment_says_who_is_at_both_ends(tmp_path: Path) -> None:
         ]
         assert told["LOCALHOST"] == told["REMOTEHOST"] == socket.getfqdn("127.0.0.1")
         assert b"PROTO=UNIX\nSOCKTYPE=STREAM\n" in said(str(tmp_path / "s"))
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as client:
+            client.settimeout(PATIENCE)
+            client.connect(str(tmp_path / "p"))
+            assert b"SOCKTYPE=SEQPACKET\n" in b"".join(iter(lambda: client.recv(65536), b""))
 
 
 @needs_root
