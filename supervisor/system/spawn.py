@@ -19,7 +19,7 @@ from msgspec import structs
 from supervisor.system import limits, seats
 from supervisor.system.gate import Gate
 from supervisor.system.limits import BoundRefused
-from supervisor.system.ownpid import handed_down
+from supervisor.system.ownpid import Slot, handed_down
 from supervisor.system.process_setup import close_others_on_exec
 from supervisor.system.program import CannotSpawn, Program, Streams, close_streams, duplicate
 from supervisor.system.traits import TraitRefused, Traits, can_become, run_with
@@ -146,24 +146,24 @@ def _start_held(
         reason = f"cannot hold a child back on this system: {error.strerror}"
         raise CannotSpawn(stage, error.errno or 0, f"{stage}: {reason}") from None
 
-    def fork() -> tuple[int, Verdict, BoundRefused | None]:
+    def fork() -> tuple[int, Verdict, Slot | None, BoundRefused | None]:
         begun = structs.replace(program, candidates=(gate.path, *program.candidates))
         with handed_down(begun.env, begun.own_pid) as slot:
             pid, verdict = _start(begun, streams, vfork=False, nofile=nofile, sealed=sealed)
-        if slot is not None:
-            try:
-                slot.fill(pid)
-            except OSError as error:
-                what = f"{stage}: cannot tell the program its PID: {error.strerror}"
-                return pid, verdict, BoundRefused(stage, error.errno or 0, what)
         try:
             limits.set_limits(pid, bounds.limits)
         except BoundRefused as refusal:
-            return pid, verdict, refusal
-        return pid, verdict, None
+            return pid, verdict, slot, refusal
+        return pid, verdict, slot, None
 
     with gate:
-        pid, verdict, refusal = run_with(traits, fork)
+        pid, verdict, slot, refusal = run_with(traits, fork)
+        if refusal is None and slot is not None:
+            try:
+                slot.fill(pid)  # As ourselves: only root may write to what has become another user.
+            except OSError as error:
+                what = f"listen-fds: cannot tell the program its PID: {error.strerror}"
+                refusal = BoundRefused("listen-fds", error.errno or 0, what)
         if refusal is None and bounds.oom_score_adj is not None:
             try:
                 limits.set_oom_score(pid, bounds.oom_score_adj)

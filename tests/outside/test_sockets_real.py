@@ -296,7 +296,6 @@ def test_a_flood_over_the_rate_waits_and_nobody_is_refused(tmp_path: Path) -> No
         )
         assert listener["refused"] == 0
         assert 0 < listener["wakeup-time"] <= 60
-        assert listener["connections"] <= 40
         served = [client for client in clients[:20] if client.recv(100) == b"served\n"]
         assert len(served) == 20
         # The limit may be lifted at any time; nobody of those who wait is lost.
