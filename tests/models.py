@@ -153,12 +153,53 @@ def components() -> st.SearchStrategy[Table]:
         "on-exit": st.lists(actions, min_size=1, max_size=2),
         "list-acl": acls,
         "admin-acl": acls,
+        "runlevels": st.sampled_from(["2", "35", "S"]),
     }
     rest = st.fixed_dictionaries({}, optional=optional)
     names = st.sampled_from(["remove-file", "rmfile"])
     removed = st.one_of(st.just({}), st.builds(lambda name, path: {name: path}, names, paths))
     parts = st.tuples(commands(), rest, removed, flags)
     return parts.map(lambda tables: {name: each for keys in tables for name, each in keys.items()})
+
+
+serving = st.fixed_dictionaries(
+    {},
+    optional={
+        "acl": acls,
+        "access-denied-message": texts,
+        "max-instances-message": texts,
+        "max-ip-connections": st.integers(1, 9),
+        "max-ip-connections-message": texts,
+        "max-rate": st.integers(0, 99),
+        "sockenv": st.booleans(),
+        "resolve": st.booleans(),
+    },
+)
+
+
+@st.composite
+def listening(draw: st.DrawFn, number: int, table: Table) -> Table:
+    """Return *table* as that of a component with sockets of its own; *number* makes them so."""
+    for key in ("nullinput", "instances"):
+        table.pop(key, None)
+    if "nullinput" in str(table.get("flags", "")):
+        table.pop("flags")
+    sockets = [f"inet://127.0.0.1:{8000 + number}", f"inet6+tcp://[::1]:{8000 + number}"]
+    sockets.append(f"unix:///run/{number} x;mode=660;user=root")
+    mode = draw(st.sampled_from(["inetd", "inetd", "nostartaccept", "accept", "pass-fd", "pass"]))
+    table |= {"mode": mode, "socket": draw(st.sampled_from(sockets))}
+    if mode.startswith("pass"):
+        table["pass-fd-socket"] = draw(paths)
+        table["pass-fd-timeout"] = draw(st.integers(1, 99))
+    elif mode != "accept":
+        table["max-instances"] = draw(st.integers(1, 9))
+        kind = draw(st.sampled_from(["nowait", "wait", "internal"]))
+        table |= {"wait": True} if kind == "wait" else draw(serving)
+        if kind == "internal":
+            for key in ("command", "program", "shell", "expandenv"):
+                table.pop(key, None)
+            table |= {"internal": True, "service": draw(st.sampled_from(["echo", "qotd"]))}
+    return table
 
 
 around: st.SearchStrategy[dict[str, Table]] = st.fixed_dictionaries(
@@ -212,18 +253,11 @@ def configurations(draw: st.DrawFn) -> Table:
         given = str(table.get("flags", ""))
         if table.get("disable") is True or "disable" in given:
             table.pop("enabled", None)
-        modes = ["respawn", "exec", "once", "startup", "shutdown", "inetd"]
+        modes = ["respawn", "exec", "once", "startup", "shutdown", *["listening"] * 5]
         mode = draw(st.sampled_from(modes))
         table["mode"] = mode
-        if mode == "inetd":
-            table.pop("nullinput", None)
-            table.pop("instances", None)
-            if "nullinput" in given:
-                table.pop("flags")
-            sockets = [f"inet://127.0.0.1:{8000 + number}", f"inet6+tcp://[::1]:{8000 + number}"]
-            sockets.append(f"unix:///run/{number} x;mode=660;user=root")
-            table["socket"] = draw(st.sampled_from(sockets))
-            table["max-instances"] = draw(st.integers(1, 9))
+        if mode == "listening":
+            table = draw(listening(number, table))
         elif mode in ("respawn", "exec", "once"):
             if lives:
                 table["prerequisites"] = draw(st.one_of(st.just("all"), st.just(tuple(lives))))
@@ -243,6 +277,7 @@ def configurations(draw: st.DrawFn) -> Table:
                 "limits": limits,
                 "pidfile": paths,
                 "state-directory": paths,
+                "qotd-file": paths,
                 "user": st.sampled_from(["root", "me"]),
                 "group": st.sampled_from(["adm", ["adm", "wheel"]]),
                 "allgroups": st.booleans(),

@@ -34,6 +34,8 @@ _NOT_PIES = words(
     """
     cpu-affinity description enabled essential health labels no-new-privileges oom-score-adj ready
     required respawn socket-type start-condition stop-signal stop-timeout
+    backlog idle-stop idle-timeout listen-fds on-demand proxy-protocol socket-names
+    tcpmux tcpmux-master tcpmuxplus runlevel
     anonymous identity-provider tls from smtp
     include instance log log-directory log-format log-level runtime-directory
     """

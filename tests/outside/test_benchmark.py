@@ -41,12 +41,15 @@ def processes_of(directory: Path) -> list[str]:
 
 
 def test_a_short_benchmark_measures_everything_and_leaves_only_its_result(tmp_path: Path) -> None:
-    bench = start(tmp_path, "--components", "3", "--repeat", "1", "--idle", "0.1")
+    few = ("--components", "3", "--orphans", "20", "--connect", "0.1")
+    bench = start(tmp_path, *few, "--repeat", "1", "--idle", "0.1")
     out, error = bench.communicate(timeout=120)
     assert (bench.returncode, error) == (0, "")
     (result,) = (tmp_path / "results").iterdir()
-    measured = json.loads(result.read_text())["components"]["3"]
-    assert set(measured) == {row.name for row in ROWS}
+    measured = json.loads(result.read_text())
+    figures = {*measured["components"]["3"], *measured["orphans"]["20"]}
+    assert figures == {row.name for row in ROWS}
+    assert measured["connections"].keys() >= {"floor", "piesd"}
     assert all(row.text.strip() in out for row in ROWS)
     assert [path.name for path in tmp_path.iterdir()] == ["results"]
     assert not processes_of(tmp_path)

@@ -194,7 +194,7 @@ def test_a_name_that_tells_nothing_needs_a_syntax(
     source = tmp_path / "web"
     source.write_text("[Service]\nExecStart=/bin/true\n")
     assert main(["config", "convert", str(source)]) == Code.USAGE
-    assert "give --syntax, one of inetd, pies" in capsys.readouterr().err
+    assert "give --syntax, one of inetd, inittab, pies" in capsys.readouterr().err
     assert main(["config", "convert", str(source), "--syntax", "system"]) == Code.USAGE
     assert "did you mean 'systemd'?" in capsys.readouterr().err
     assert "[component.web]" in converted(source, capsys, "--syntax", "systemd")[0]
