@@ -26,10 +26,12 @@ namespaced = pytest.mark.skipif(bool(why_not()), reason=why_not() or "none")
 
 SIGNALS = ("TERM", "INT", "QUIT", "HUP", "USR1", "USR2", "WINCH", "CONT", "ALRM", "RTMIN")
 TELLS = f"""
-import signal
+import os, signal
+def tell(number, _):
+    # In one piece: others write to the same pipe.
+    os.write(1, b'got %s\\n' % signal.Signals(number).name.encode())
 for name in {(*SIGNALS, "TSTP")!r}:
-    signal.signal(getattr(signal, 'SIG' + name),
-                  lambda number, _: print('got', signal.Signals(number).name, flush=True))
+    signal.signal(getattr(signal, 'SIG' + name), tell)
 print('ready', flush=True)
 while True:
     signal.pause()

@@ -341,7 +341,9 @@ prerequisites = ["who"]
         assert (address, rest) == ("127.0.0.2", "127.0.0.1:hello")
         assert _through(front, "127.0.0.3") == ["not", "you"]
         daemon.until(lambda: "refused a connection from 127.0.0.3:" in daemon.log)
-        kill(daemon, daemon.row("haproxy")["PID"])
+        before = daemon.row("haproxy")["PID"]
+        kill(daemon, before)
+        daemon.until(lambda: daemon.row("haproxy").get("PID") not in (None, before))
         daemon.until(lambda: not refuses(front))
         assert _through(front, "127.0.0.2")[0] == "127.0.0.2"
 
