@@ -244,10 +244,18 @@ class Engine:
 
     def _order(self, order: Order) -> None:
         self._levels.ordered(order)
-        keys = [key for key in order.keys if key in self.world.states]
-        for key in sorted(keys, key=self.world.position):
+        named = {key for key in order.keys if key in self.world.states}
+        if order.action == "restart":
+            # A listener and those whom it serves have one tag; to restart it is not about them.
+            named = {key for key in named if self._owner(key) not in named}
+        for key in sorted(named, key=self.world.position):
             if key in self.world.states:
                 self._obey(order, key)
+
+    def _owner(self, key: Key) -> Tag | None:
+        """Return whose connection *key* is, if it is one."""
+        link = self.world.links.get(key)
+        return link.owner if isinstance(link, Connection) else None
 
     def _obey(self, order: Order, key: Key) -> None:
         tell = self._core.tell

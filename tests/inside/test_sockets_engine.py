@@ -285,9 +285,12 @@ def test_any_free_port_is_no_address_that_somebody_could_have() -> None:
 def test_a_restart_of_a_listener_leaves_those_whom_it_serves() -> None:
     sim = running(inetd())
     come(sim, "echo", 1)
-    sim.settle().order("restart", "echo").settle()
+    # By its tag people mean the listener, and the selector finds those whom it serves as well.
+    sim.settle().order("restart", "echo", "echo#1").settle()
     assert sim.phase("echo#1") is Phase.RUNNING
     assert "signal echo#1 15" not in sim.history
+    sim.order("restart", "echo#1").settle()
+    assert "signal echo#1 15" in sim.history
 
 
 def test_a_client_that_comes_while_a_listener_is_opened_anew_is_served() -> None:

@@ -408,11 +408,12 @@ def test_without_descriptors_accepting_pauses_and_loses_nobody(tmp_path: Path) -
     )
     with piesd(tmp_path, config) as daemon, ExitStack() as stack:
         used = psutil.Process(daemon.pid).num_fds()
-        subprocess.run(
-            ["prlimit", f"--pid={daemon.pid}", f"--nofile={used + 64 + 60}:"], check=True
-        )
+        # Those that piesd keeps back are left, and none for a connection.
+        limit = ["prlimit", f"--pid={daemon.pid}"]
+        subprocess.run([*limit, f"--nofile={used + 64}:"], check=True)
         come = [stack.enter_context(connect(str(tmp_path / str(n % 20)))) for n in range(20 * 10)]
         daemon.until(lambda: "pausing" in daemon.log)
+        subprocess.run([*limit, f"--nofile={used + 1000}:"], check=True)
         daemon.write(config.replace("max-rate = 1", "max-rate = 0"))
         daemon.piesctl("config", "reload")
         assert [hear(client) for client in come] == [b"c\n"] * len(come)
