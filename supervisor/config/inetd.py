@@ -36,7 +36,7 @@ def read(text: str, file: str, problems: list[Problem]) -> Node | None:
 
     A line with one address, or none, makes the component `SERVICE`; with several, `SERVICE@ADDRESS`
     for each. Where the tag is taken it is `SERVICE@ADDRESS` or, without one, `SERVICE-PROTOCOL`.
-    What piesd cannot do yet passes as the keys that say so.
+    Whether piesd can do what a line says is not asked here: its keys are read as those of TOML.
 
     Source: pies.md section 1.10.
     """
