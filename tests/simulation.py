@@ -12,6 +12,7 @@ from signal import SIGCONT, SIGKILL
 from supervisor.engine.engine import Engine
 from supervisor.engine.gates import blocked_by
 from supervisor.engine.modes import ALARMED, APART, BOOTING, ONE_RUN, WAITED
+from supervisor.engine.shutdown import GOING_DOWN
 from supervisor.engine.world import Command, Connection, excludes_others
 from supervisor.model.access import Subject
 from supervisor.model.component import Address, Component, Key, Mode
@@ -21,6 +22,7 @@ from supervisor.model.effects import (
     Effect,
     End,
     Forget,
+    GiveUp,
     LetGo,
     Listen,
     Mail,
@@ -97,6 +99,8 @@ class Simulation:
         """The addresses that are open, for listeners and for servers."""
         self.unkept: list[Key] = []
         """The listeners whose sockets were closed for good."""
+        self.parked: set[Address] = set()
+        """Where a socket is kept for whoever is going to listen there."""
         self.ready: set[Child] = set()
         self.deaf: set[Key] = set()
         """Who does not mind any signal but SIGKILL."""
@@ -383,9 +387,11 @@ class Simulation:
                 self.paused.discard(key)
             case LetGo(key, keep):
                 self.held.pop(key, None)
+                self.parked |= keep
                 self.history.append(f"let go {key}{' keep' if keep else ''}")
             case Unlisten(key, generation, keep):
                 self.history.append(f"unlisten {key}")
+                self.parked |= keep
                 if not keep:
                     self.unkept.append(key)
                 self.opening.pop((key, generation), None)
@@ -393,6 +399,9 @@ class Simulation:
                 self.held.pop(key, None)
                 self.paused.discard(key)
                 self.closing[key, generation] = None
+            case GiveUp(addresses):
+                self.history.extend(f"give up {address.url}" for address in addresses)
+                self.parked -= addresses
             case Note(_, kind, _, text):
                 assert kind != "bug", text
                 self.notes.append(effect)
@@ -465,6 +474,7 @@ class Simulation:
             assert not same, f"{key} and {same} have one listener"
 
     def _take_place(self, key: Key, sockets: tuple[Address, ...]) -> None:
+        self.parked.difference_update(sockets)
         mine = {each.url for each in sockets if excludes_others(each)}
         for other, places in self.held.items():
             both = mine & {each.url for each in places}
@@ -515,6 +525,10 @@ class Simulation:
             owner = link.owner if link else key
             if owner in world.states and not world.states[owner].removed:
                 assert world.unmet[key] == unmet, f"{key}: {world.unmet[key]} != {unmet}"
+        for address in self.parked:
+            claims = [tag for tag in world.claims.get(address.url, ()) if tag in world.states]
+            assert any(world.states[tag].wanted for tag in claims), f"{address} is kept for nobody"
+        assert not self.parked or world.stage not in GOING_DOWN, "sockets outlive everything"
         numbers = {link.number for link in world.links.values() if isinstance(link, Connection)}
         assert self.waiting.keys() <= numbers, "a connection is neither served nor closed"
         for (key, generation), pid in self.children.items():

@@ -13,18 +13,16 @@ from supervisor.engine.actions import Actions, own_end
 from supervisor.engine.admission import refusal
 from supervisor.engine.core import Core
 from supervisor.engine.gates import blocked_by
+from supervisor.engine.places import Places
 from supervisor.engine.plan import difference
 from supervisor.engine.runlevels import Levels
 from supervisor.engine.shutdown import Ending
 from supervisor.engine.world import Command, Connection, World, excludes_others
-from supervisor.model.component import Address, Component, Key, Mode, Tag
+from supervisor.model.component import Component, Key, Mode, Tag
 from supervisor.model.effects import (
     CloseConnection,
     Effect,
-    LetGo,
-    Listen,
     Retune,
-    Unlisten,
 )
 from supervisor.model.events import (
     Accepted,
@@ -98,6 +96,7 @@ class Engine:
         self._core = Core()
         self._ending = Ending(self._core, shutdown_timeout)
         self._actions = Actions(self._core, self._ending, command_environment or {})
+        self._places = Places(self._core)
         self._levels = Levels(
             self._core, init=init, runlevel=runlevel, environment=environment or {}
         )
@@ -110,6 +109,7 @@ class Engine:
         double._core, double._ending = core, ending  # noqa: SLF001 - It is one of us.
         double._actions = self._actions.copy(core, ending)  # noqa: SLF001 - It is one of us.
         double._levels = self._levels.copy(core)  # noqa: SLF001 - It is one of us.
+        double._places = self._places.copy(core)  # noqa: SLF001 - It is one of us.
         return double
 
     # --- questions
@@ -171,41 +171,10 @@ class Engine:
             case _:
                 assert_never(event)
         self._settle()
-        self._close_before_opening()
+        self._places.settle(event)
         self.changed = frozenset(self.world.changed)
         self.revision += bool(self.changed)
         return core.effects
-
-    def _close_before_opening(self) -> None:
-        """Put listeners that open last: one that closes may free the address that they need."""
-        effects = self._core.effects
-        closed = {effect.key for effect in effects if isinstance(effect, Unlisten | LetGo)}
-        if not closed:
-            return
-        for number, effect in enumerate(effects):
-            if isinstance(effect, Unlisten | LetGo):
-                effects[number] = replace(effect, keep=self._needed_again(effect.key))
-        effects.sort(key=lambda effect: isinstance(effect, Listen) and effect.key not in closed)
-
-    def _needed_again(self, key: Key) -> frozenset[Address]:
-        """Return the addresses of *key*, which closes, where somebody is going to listen again."""
-        world = self.world
-        if self.stage not in (Stage.STARTUP, Stage.NORMAL):
-            return frozenset()
-        return frozenset(
-            address
-            for address in self._core.vacated.get(key) or world.holdings.get(key, ())
-            for tag in world.claims.get(address.url, ())
-            if self._comes_by_itself(tag) and address in world.specs[tag].sockets
-        )
-
-    def _comes_by_itself(self, tag: Tag) -> bool:
-        """Return whether nobody has to do anything for *tag* to be up."""
-        states = self.world.states
-        return all(
-            each in states and states[each].wanted and not states[each].removed
-            for each in (tag, *self.world.graph.all_prerequisites(tag))
-        )
 
     def _happened(self, key: Key, event: ComponentEvent) -> None:
         """Take a fact, and do what the end of a component sets off."""

@@ -106,6 +106,12 @@ class LetGo(Struct, frozen=True):
     keep: frozenset[Address] = frozenset()
 
 
+class GiveUp(Struct, frozen=True):
+    """Close the sockets that were kept for these addresses: nobody is going to listen there."""
+
+    addresses: frozenset[Address]
+
+
 class CloseConnection(Struct, frozen=True):
     """Refuse an accepted connection: tell the client why, and close it."""
 
@@ -164,6 +170,7 @@ Effect = (
     | Pause
     | Resume
     | LetGo
+    | GiveUp
     | CloseConnection
     | Mail
     | CommandEnded

@@ -159,6 +159,10 @@ class ListenerBoard:
         self._served.discard(key)
         self._paused.pop(key, None)
 
+    def give_up(self, addresses: Set[Address]) -> None:
+        """Close what was put aside for *addresses*."""
+        self._stock.close_parked(addresses)
+
     def descriptors(self, key: Key) -> tuple[int, ...]:
         """Return the descriptors of the listener of *key*, none if it is closed."""
         return tuple(opened.fd for opened in self.opened(key))

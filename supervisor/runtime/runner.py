@@ -22,6 +22,7 @@ from supervisor.model.effects import (
     Effect,
     End,
     Forget,
+    GiveUp,
     LetGo,
     Listen,
     Mail,
@@ -300,6 +301,8 @@ class Runner:
                 self._listeners.resume(key)
             case LetGo(key, keep):
                 self._listeners.let_go(key, keep)
+            case GiveUp(addresses):
+                self._listeners.give_up(addresses)
             case CloseConnection(connection, message):
                 self._listeners.refuse(connection, message)
             case Mail():

@@ -84,9 +84,13 @@ class SocketStock:
     def close_forgotten(self) -> None:
         """Close what was put aside and that nobody has come for."""
         now = trio.current_time()
-        for address, parked in list(self._parked.items()):
-            if parked.until <= now:
-                del self._parked[address]
+        self.close_parked({key for key, parked in self._parked.items() if parked.until <= now})
+
+    def close_parked(self, addresses: Iterable[Address]) -> None:
+        """Close what was put aside for *addresses*."""
+        for address in addresses:
+            parked = self._parked.pop(address, None)
+            if parked is not None:
                 self._close(parked.opened)
 
     def _close(self, opened: Opened) -> None:

@@ -12,7 +12,7 @@ from supervisor.engine.plan import difference
 from supervisor.model.access import Acl, Rule, Subject
 from supervisor.model.component import Component, InetAddress, Mode, UnixAddress
 from supervisor.model.effects import CloseConnection, Unlisten
-from supervisor.model.events import Accepted, Apply
+from supervisor.model.events import Accepted, Apply, Shutdown
 from supervisor.model.state import Exit, Phase
 
 DONE = Exit(code=0, message="exited with 0")
@@ -354,3 +354,33 @@ def test_a_listener_is_opened_anew_only_for_what_its_sockets_need(
     new = replace(inetd(), **field)
     (change,) = difference([inetd()], [new], lambda _: True, lambda _: False)
     assert change.action == action
+
+
+def test_a_socket_that_is_kept_for_a_listener_closes_when_that_is_stopped_first() -> None:
+    db = Component(tag="db", argv=("db",))
+    sim = running(db, inetd("echo", "db"))
+    sim.deaf = {"db"}
+    apply(sim, replace(db, argv=("other",)), inetd("echo", "db"))
+    assert sim.parked == {HERE}
+    sim.order("stop", "echo")
+    assert sim.parked == set()
+    assert sim.history[-1] == "give up inet+tcp://127.0.0.1:7"
+
+
+def test_a_socket_that_is_kept_closes_when_piesd_ends() -> None:
+    db = Component(tag="db", argv=("db",))
+    sim = running(db, inetd("echo", "db"))
+    sim.deaf = {"db"}
+    apply(sim, replace(db, argv=("other",)), inetd("echo", "db"))
+    sim.post(Shutdown())
+    assert sim.parked == set()
+
+
+def test_a_socket_that_was_taken_up_again_is_not_given_up_with_the_next_order() -> None:
+    db = Component(tag="db", argv=("db",))
+    sim = running(db, inetd("echo", "db"))
+    apply(sim, replace(db, argv=("other",)), inetd("echo", "db")).settle()
+    assert (sim.phase("echo"), sim.parked) == (Phase.LISTENING, set())
+    sim.order("stop", "echo")
+    sim.settle()
+    assert not any(each.startswith("give up") for each in sim.history)
