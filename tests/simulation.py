@@ -6,7 +6,7 @@ effects, and checks after every event the invariants that must always hold.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from signal import SIGCONT, SIGKILL
 
 from supervisor.engine.engine import Engine
@@ -120,6 +120,8 @@ class Simulation:
         self.over: dict[Key, Exit] = {}
         """The commands that have ended, and how."""
         self.notes: list[Note] = []
+        self.after: Callable[[], None] = lambda: None
+        """Called when the engine has handled an event, before anything is done about it."""
         self._pid = 100
         self._connection = 0
         self.post(Apply(tuple(components), shutdown_timeout, runlevel=runlevel))
@@ -136,6 +138,7 @@ class Simulation:
         if isinstance(event, Accepted):
             self.waiting[event.connection] = event.tag
         effects = self.engine.handle(event, self.now)
+        self.after()
         for effect in effects:
             self._obey(effect)
         told = [effect.key for effect in effects if isinstance(effect, CommandEnded)]

@@ -13,6 +13,7 @@ from supervisor.engine.actions import Actions, own_end
 from supervisor.engine.admission import refusal
 from supervisor.engine.core import Core
 from supervisor.engine.gates import blocked_by
+from supervisor.engine.memory import General, Memory, general, memo, recall
 from supervisor.engine.places import Places
 from supervisor.engine.plan import difference
 from supervisor.engine.runlevels import Levels
@@ -128,6 +129,26 @@ class Engine:
         """Return the monotonic time at which `TimePassed` is due, or None."""
         times = [self.world.deadline(), self._ending.due]
         return min((time for time in times if time is not None), default=None)
+
+    # --- going on where another has stopped
+
+    def memory(self) -> Memory:
+        """Return what another engine needs to go on from here."""
+        world = self.world
+        return Memory(general=self.general(), memos=tuple(memo(world, key) for key in world.states))
+
+    def general(self) -> General:
+        """Return what of that does not belong to an entity."""
+        return general(self.world, self._levels.first)
+
+    def recall(self, memory: Memory, now: float) -> None:
+        """Go on from *memory* at *now*, before any event. Whoever calls reports what is new since.
+
+        No rule is applied before the first event, so that all of what has changed can be told.
+        """
+        self._core.begin(now)
+        recall(self.world, memory)
+        self._levels.recall(memory.general.first)
 
     # --- events
 

@@ -65,6 +65,17 @@ class Levels:
         double._core = core  # noqa: SLF001 - It is one of us.
         return double
 
+    @property
+    def first(self) -> str:
+        """The runlevel to be entered after the boot, where somebody has named one."""
+        return self._first
+
+    def recall(self, first: str) -> None:
+        """Go on where another has stopped; the world is as it left it."""
+        self._first = first
+        world = self._core.world
+        self._awaited = frozenset(tag for tag in world.waited if awaited(world, tag))
+
     # --- the configuration
 
     def configure(self, runlevel: str) -> None:

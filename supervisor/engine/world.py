@@ -19,7 +19,7 @@ from supervisor.model.component import Address, Component, InetAddress, Key, Mod
 from supervisor.model.state import Phase, Stage, State
 
 
-class Connection(Struct, frozen=True):
+class Connection(Struct, frozen=True, tag="connection"):
     """What makes an entity a connection: its listener, the accepted socket and the client."""
 
     owner: Tag
@@ -28,7 +28,7 @@ class Connection(Struct, frozen=True):
     address: str = ""
 
 
-class Command(Struct, frozen=True):
+class Command(Struct, frozen=True, tag="command"):
     """What makes an entity a command: on whose behalf it runs, and what it reads.
 
     Its owner may be gone, or never have been there.
@@ -352,10 +352,20 @@ class World:
         """Add an entity; a component only together with a new graph (`rebuild`)."""
         self.specs[key] = spec
         if link is not None:
-            self.links[key] = link
-            self._parts(link).setdefault(link.owner, {})[key] = None
+            self.link(key, link)
         self.unmet[key] = sum(not self.available(tag) for tag in spec.prerequisites)
         self.put(key, state)
+
+    def link(self, key: Key, link: Link) -> None:
+        """Note that *key* is a part of a component."""
+        self.links[key] = link
+        self._parts(link).setdefault(link.owner, {})[key] = None
+
+    def expect_deadlines(self) -> None:
+        """Expect the deadlines of all states, after these were set by other means than `put`."""
+        pairs = ((state.deadline, key) for key, state in self.states.items())
+        self._deadlines = [(due, key) for due, key in pairs if due is not None]
+        heapq.heapify(self._deadlines)
 
     def occupy(self, tag: Tag, sockets: tuple[Address, ...]) -> None:
         """Note that *tag* is about to have these addresses."""

@@ -1,0 +1,318 @@
+"""Keep what is known of everything, so that another piesd can go on where this one was killed.
+
+A record is written after each event and before anything is done about it. So a start is written
+down before there is a process, and a process that nobody has written down yet is found by its
+marker: the record of its start says which marker that is.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
+
+from supervisor.engine.memory import General, Memo, Memory, shifted
+from supervisor.engine.world import Link
+from supervisor.model.component import Address, Component, Key
+from supervisor.model.state import State
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator, Sequence
+
+    from supervisor.engine.engine import Engine
+    from supervisor.system.ledgerfile import LedgerFile
+
+log = logging.getLogger(__name__)
+
+FORMAT: Final = 1
+"""Of what is written. A piesd that knows another one does not go on with this."""
+
+LEAST: Final = 1024 * 1024
+"""Bytes below which the ledger is not written anew."""
+
+GROWTH: Final = 4
+"""It is written anew when it is so many times as long as it was then."""
+
+RETRY: Final = 5.0
+"""Seconds before it is tried again to write what could not be written."""
+
+Born = tuple[float, float]
+"""Between which times of CLOCK_BOOTTIME a process was started."""
+
+
+class Head(Struct, frozen=True, kw_only=True, tag="head"):
+    """Whose ledger it is.
+
+    `life` is the part of the markers that is common to all children. `system` identifies the boot
+    of the machine and the PID namespace: elsewhere the numbers in the ledger mean nothing. `shift`
+    makes an engine's time into one of CLOCK_MONOTONIC.
+    """
+
+    format: int = FORMAT
+    version: str
+    life: str
+    system: str
+    shift: float
+
+
+class _Spec(Struct, frozen=True, tag="spec"):
+    number: int
+    spec: Component
+
+
+class _Entity(Struct, frozen=True, tag="entity", omit_defaults=True):
+    key: Key
+    spec: int
+    state: State
+    link: Link | None = None
+    held: tuple[Address, ...] = ()
+    born: Born | None = None
+
+
+class _Gone(Struct, frozen=True, tag="gone"):
+    key: Key
+
+
+class _General(Struct, frozen=True, tag="general"):
+    general: General
+
+
+_Entry = Head | _Spec | _Entity | _Gone | _General
+
+_ENCODER = msgspec.msgpack.Encoder()
+_DECODER = msgspec.msgpack.Decoder(tuple[_Entry, ...])
+
+_ODD: Final = b"\xc1"
+"""Begins a record with strings that are no Unicode. No MessagePack begins with it."""
+
+
+class Unusable(Exception):
+    """There is a ledger, and it cannot be gone on with. The text says why."""
+
+
+class Kept(Struct, frozen=True, kw_only=True):
+    """What a ledger says: whose it is, what is known, and when each live child was started."""
+
+    head: Head
+    memory: Memory
+    born: dict[Key, Born]
+
+
+class Ledger:
+    """Writes the ledger of one engine.
+
+    Args:
+        file: where to.
+        head: whose it is.
+        clock: returns seconds of CLOCK_BOOTTIME.
+        now: returns the engine's time.
+    """
+
+    def __init__(
+        self,
+        file: LedgerFile,
+        engine: Engine,
+        head: Head,
+        clock: Callable[[], float],
+        now: Callable[[], float],
+    ) -> None:
+        self._file = file
+        self._engine = engine
+        self._head = head
+        self._clock = clock
+        self._now = now
+        self._saved: dict[Key, tuple[State, Component, tuple[Address, ...]]] = {}
+        self._general: General | None = None
+        self._specs: dict[int, tuple[Component, int]] = {}
+        """By identity: a spec, which is thereby kept alive, and its number."""
+        self._count = 0
+        self._born: dict[Key, tuple[int, float, float | None]] = {}
+        """When the present child of each was started: its generation, and between which times."""
+        self._fresh = 0
+        self._failed_at: float | None = None
+
+    def observe(self, _revision: int, changed: frozenset[Key], _notes: Sequence[object]) -> None:
+        """Write down what an event has changed; see `Runner.observe`."""
+        if self._failed_at is not None:
+            if self._now() >= self._failed_at + RETRY:
+                self.begin()
+            return
+        entries = [*self._news(changed)]
+        if not entries:
+            return
+        try:
+            self._file.append(_encoded(entries))
+        except OSError as error:
+            self._fail(error)
+            return
+        if self._file.size > max(LEAST, GROWTH * self._fresh):
+            self.begin()
+
+    def adopt(self, born: dict[Key, Born]) -> None:
+        """Note when the children that another piesd has started were started."""
+        states = self._engine.world.states
+        for key, when in born.items():
+            if key in states:
+                self._born[key] = (states[key].generation, *when)
+
+    def begin(self) -> None:
+        """Write everything anew."""
+        self._saved, self._general, self._specs, self._count = {}, None, {}, 0
+        entries = [self._head, *self._news(self._engine.world.states)]
+        try:
+            self._file.begin([_encoded(entries)])
+        except OSError as error:
+            self._fail(error)
+            return
+        self._fresh = self._file.size
+        if self._failed_at is not None:
+            self._failed_at = None
+            log.info("the ledger %s is written again", self._file.path)
+
+    def _fail(self, error: OSError) -> None:
+        if self._failed_at is None:
+            log.error(
+                "cannot write the ledger %s: %s; until that works again, a piesd that takes over "
+                "would go by what was true before",
+                self._file.path,
+                error.strerror,
+            )
+        self._failed_at = self._now()
+
+    def _news(self, keys: Collection[Key]) -> Iterator[_Entry]:
+        world = self._engine.world
+        general = self._engine.general()
+        if general != self._general:
+            self._general = general
+            yield _General(general)
+        for key in keys:
+            state = world.states.get(key)
+            if state is None:
+                self._born.pop(key, None)
+                if self._saved.pop(key, None) is not None:
+                    yield _Gone(key)
+                continue
+            what = state, world.specs[key], world.holdings.get(key, ())
+            if _same(self._saved.get(key), what):
+                continue
+            self._saved[key] = what
+            number = self._number(what[1])
+            if number > self._count:
+                self._count = number
+                yield _Spec(number, what[1])
+            born = self._birth(key, state)
+            yield _Entity(key, number, state, world.links.get(key), what[2], born)
+
+    def _number(self, spec: Component) -> int:
+        known = self._specs.get(id(spec))
+        if known is None:
+            known = self._specs[id(spec)] = (spec, self._count + 1)
+        return known[1]
+
+    def _birth(self, key: Key, state: State) -> Born | None:
+        """Return when the present child was started, as far as that is known."""
+        if not state.live or state.listener:
+            self._born.pop(key, None)
+            return None
+        generation, begun, known = self._born.get(key, (-1, 0.0, None))
+        if generation != state.generation:
+            begun, known = self._clock(), None
+        if known is None and state.pid is not None:
+            known = self._clock()
+        self._born[key] = (state.generation, begun, known)
+        return begun, begun if known is None else known
+
+
+def read(records: Sequence[bytes], system: str) -> Kept | None:
+    """Return what *records* say, or None if they say nothing about the present *system*.
+
+    The times of the states are those that were written; `Head.shift` tells what they mean.
+
+    Raises:
+        Unusable: they are not to be understood.
+    """
+    head, specs, entities, general = None, dict[int, Component](), dict[Key, _Entity](), General()
+    try:
+        for record in records:
+            for entry in _decoded(record):
+                match entry:
+                    case Head():
+                        if entry.system != system:
+                            return None
+                        if entry.format != FORMAT:
+                            text = f"it is in format {entry.format}, and this piesd knows {FORMAT}"
+                            raise Unusable(text)
+                        head = entry
+                    case _Spec(number, spec):
+                        specs[number] = spec
+                    case _Entity(key):
+                        entities[key] = entry
+                    case _Gone(key):
+                        entities.pop(key, None)
+                    case _General(latest):
+                        general = latest
+        memos = tuple(
+            Memo(key=key, spec=specs[each.spec], state=each.state, link=each.link, held=each.held)
+            for key, each in entities.items()
+        )
+    except (msgspec.MsgspecError, ValueError, KeyError) as error:
+        raise Unusable(f"it cannot be understood: {error}") from error
+    if head is None:
+        return None
+    born = {key: each.born for key, each in entities.items() if each.born is not None}
+    return Kept(head=head, memory=Memory(general=general, memos=memos), born=born)
+
+
+def translated(memory: Memory, by: float) -> Memory:
+    """Return *memory* with its times on a clock that shows *by* seconds more."""
+    memos = tuple(replace(each, state=shifted(each.state, by)) for each in memory.memos)
+    return replace(memory, memos=memos)
+
+
+def _same(
+    one: tuple[State, Component, tuple[Address, ...]] | None,
+    other: tuple[State, Component, tuple[Address, ...]],
+) -> bool:
+    """Return whether nothing has changed; states and specs are never changed in their place."""
+    return one is not None and one[0] is other[0] and one[1] is other[1] and one[2] == other[2]
+
+
+# --- strings that are no Unicode, such as a file name from another world
+
+
+def _encoded(entries: Sequence[_Entry]) -> bytes:
+    try:
+        return _ENCODER.encode(entries)
+    except UnicodeEncodeError:
+        return _ODD + _ENCODER.encode(_renamed(msgspec.to_builtins(entries), _escaped))
+
+
+def _decoded(record: bytes) -> tuple[_Entry, ...]:
+    if not record.startswith(_ODD):
+        return _DECODER.decode(record)
+    plain = _renamed(msgspec.msgpack.decode(record[len(_ODD) :]), _unescaped)
+    return msgspec.convert(plain, tuple[_Entry, ...])
+
+
+def _renamed(value: Any, rename: Callable[[str], str]) -> Any:
+    """Return *value*, of plain types, with every string in it renamed."""
+    match value:
+        case str():
+            return rename(value)
+        case dict():
+            return {_renamed(key, rename): _renamed(each, rename) for key, each in value.items()}
+        case list() | tuple():
+            return [_renamed(each, rename) for each in value]
+        case _:
+            return value
+
+
+def _escaped(text: str) -> str:
+    return "\0" + text.encode("utf-8", "surrogatepass").decode("latin-1")
+
+
+def _unescaped(text: str) -> str:
+    return text[1:].encode("latin-1").decode("utf-8", "surrogatepass")
