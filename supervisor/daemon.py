@@ -27,6 +27,7 @@ from supervisor.model.component import InetAddress, Key, Output, UnixAddress
 from supervisor.model.effects import Note
 from supervisor.model.errors import ConfigRejected, SupervisorError
 from supervisor.model.events import Apply, Boot
+from supervisor.model.state import Stage
 from supervisor.obedience import Obedience
 from supervisor.runtime.holds import HoldMeter
 from supervisor.runtime.initduties import InitDuties
@@ -37,6 +38,7 @@ from supervisor.runtime.output import Outputs, open_log_file
 from supervisor.runtime.ownlog import OwnLog, configure, own_place
 from supervisor.runtime.runner import Runner
 from supervisor.runtime.writers import Target
+from supervisor.survival import Survival
 from supervisor.system import firstprocess, seats
 from supervisor.system.accounts import LinuxAccounts
 from supervisor.system.detach import close_inherited, detach
@@ -193,7 +195,10 @@ class Daemon:
         self.foothold = Foothold(self.plan, self.setup, first=self.first)
         self._stack.callback(self.foothold.give_up)
         self.foothold.take(force=self.options.force)
-        self.system = LinuxSystem(instance=settings.instance, setup=self.setup)
+        self.survival = Survival(settings.runtime_directory, settings.instance)
+        self.system = LinuxSystem(
+            instance=settings.instance, setup=self.setup, boot=self.survival.life
+        )
         self._stack.callback(self.system.dispose)
 
     def run(self) -> int:
@@ -258,6 +263,7 @@ class Daemon:
                 duties.begin()
                 nursery.start_soon(kept, "the records of the machine", duties.serve)
             now = self.system.wall()
+            gone_on = self.survival.begin(runner)
             runner.post(
                 Apply(
                     self.plan.components,
@@ -267,7 +273,8 @@ class Daemon:
                     self.plan.daemon.runlevel,
                 )
             )
-            runner.post(Boot(now))
+            if not gone_on or runner.engine.stage is Stage.NEW:
+                runner.post(Boot(now))
             await nursery.start(self._serve, control)
             self._announce()
             nursery.start_soon(
@@ -279,6 +286,7 @@ class Daemon:
                 log.warning("everything is down, and an init process does not end")
                 await trio.sleep_forever()
             log.info("everything is down; ending with code %d", runner.code)
+            self.survival.end()
             control.close()
             await outbox.aclose(OUTPUT_GRACE)
             await outputs.aclose(OUTPUT_GRACE)

@@ -11,7 +11,7 @@ import errno
 import os
 import signal
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Literal, TypeVar
 
@@ -21,6 +21,7 @@ from msgspec import Struct
 from supervisor.model.component import Address, InetAddress, Key, UnixAddress
 from supervisor.model.state import Exit
 from supervisor.system.port import (
+    Adopted,
     Connection,
     Datagram,
     Flow,
@@ -28,6 +29,7 @@ from supervisor.system.port import (
     Launched,
     LaunchFailed,
     ListenError,
+    Orphan,
     P,
     Reaped,
     Report,
@@ -128,6 +130,8 @@ class FakeSystem:
         """Errors that `notify_socket` raises, by path."""
         self.launches: list[Launch] = []
         self.signals: list[SentSignal] = []
+        self.inheritable: set[tuple[Key, int, int, str]] = set()
+        """Which child has a socket at which URL as which descriptor."""
         self.children: dict[tuple[Key, int], Child] = {}
         """Those of which anything is left, by key and generation."""
         self.listeners: dict[int, Address] = {}
@@ -355,6 +359,33 @@ class FakeSystem:
             if not lost:
                 self.children.pop(child.name, None)
         return reports
+
+    def adopt(self, orphans: Sequence[Orphan]) -> list[Adopted]:
+        """Take over what another has launched here, and kill what nobody has written down."""
+        found = []
+        for each in orphans:
+            child = self.children.get((each.key, each.generation))
+            if child is None or child.reaped or each.pid not in (None, child.pid):
+                found.append(Adopted(each.key, each.generation, None, ()))
+                continue
+            child.decided = True
+            if not child.alive:  # Nobody was there to whom its end was reported.
+                child.reaped, child.reported = True, tuple(child.lost)
+            pid = child.pid if child.alive else None
+            found.append(Adopted(each.key, each.generation, pid, tuple(child.lost)))
+        names = {(each.key, each.generation) for each in orphans}
+        for name in self.children.keys() - names:
+            del self.children[name]
+        return found
+
+    def inherit(self, key: Key, generation: int, number: int, address: Address) -> int | None:
+        """Return a new descriptor of what a child listens on, if the test has said so."""
+        if (key, generation, number, address.url) not in self.inheritable:
+            return None
+        fd = self._new_fd()
+        self.listeners[fd] = address
+        self.opened[fd] = (0, True)
+        return fd
 
     def signal(
         self,
@@ -618,6 +649,12 @@ class FakeSystem:
     def flow(self, fd: int) -> Flow | None:
         self.last_byte[fd] = trio.current_time()
         return Flow(*self.names(fd), fd)
+
+    def flow_of(self, key: Key, generation: int) -> Flow | None:
+        child = self.children.get((key, generation))
+        return (
+            None if child is None or child.launch.stdin is None else self.flow(child.launch.stdin)
+        )
 
     def quiet(self, flow: Flow) -> float | None:
         self._told_about_others()

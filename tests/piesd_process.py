@@ -73,6 +73,10 @@ class Piesd:
         (home / "notify").chmod(0o777)  # As the service manager's: piesd may become somebody else.
         self._notify.settimeout(PATIENCE)
         self.write(config)
+        self._environ = {"NOTIFY_SOCKET": str(home / "notify"), **(environ or {})}
+        self._begin(*options, wrapper=wrapper)
+
+    def _begin(self, *options: str, wrapper: tuple[str, ...] = ()) -> None:
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(
                 [*wrapper, sys.executable, "-m", "supervisor", "-c", str(self.config), *options],
@@ -80,9 +84,19 @@ class Piesd:
                 stdout=log,
                 stderr=log,
                 cwd=Path(__file__).parent.parent,
-                env={**os.environ, "NOTIFY_SOCKET": str(home / "notify"), **(environ or {})},
+                env={**os.environ, **self._environ},
             )
         self.pid = self.process.pid
+
+    def kill(self) -> None:
+        """Kill it as nobody is to be killed: it has no time for anything."""
+        self.process.kill()
+        self.process.wait(PATIENCE)
+
+    def again(self, *options: str) -> Piesd:
+        """Begin another one in the same place, and wait until it is ready."""
+        self._begin(*options)
+        return self.wait_ready()
 
     def write(self, config: str) -> None:
         """Write the configuration; the tables that tests do not care about are added."""

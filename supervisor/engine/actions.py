@@ -60,11 +60,12 @@ def own_end(world: World, key: Key, event: ComponentEvent) -> OwnEnd | None:
 def _ended(state: State, event: ComponentEvent) -> Exit | None:
     """Return how the present child has ended, if *event* says so.
 
-    A start fails before there is a child, and then nothing has ended. The one exception is a
+    A start fails before there is a child, and then nothing has ended. Of an end that nobody has
+    seen nobody knows which action fits. The one exception is a
     program that cannot be executed: pies' child ends with 127 there, and so does a shell's.
     """
     match event:
-        case Exited(generation, how) if state.phase is Phase.RUNNING:
+        case Exited(generation, how) if state.phase is Phase.RUNNING and how.stage is None:
             return how if generation == state.generation else None
         case SpawnFailed(generation, Exit(stage="exec") as how) if state.phase is Phase.STARTING:
             return how if generation == state.generation else None

@@ -20,7 +20,7 @@ from supervisor.engine.machine import CHECKS, IDLE
 from supervisor.engine.modes import ONE_RUN
 from supervisor.engine.world import Command, Connection, World, has_instance_limit
 from supervisor.model.component import Check, Key, Mode, Tag
-from supervisor.model.state import Block, Exit, Phase, Stage
+from supervisor.model.state import UNOBSERVED, Block, Exit, Phase, Stage
 
 Gate = Callable[[World, Key], Block | None]
 
@@ -166,7 +166,9 @@ def _how(last: Exit | None) -> str:
         return f"was brought down: {last.message}"
     if last.signal is not None:
         return f"was {last.message}"
-    return f"failed to start: {last.message}" if last.stage else last.message
+    if last.stage not in (None, UNOBSERVED):
+        return f"failed to start: {last.message}"
+    return last.message
 
 
 def startup_first(world: World, key: Key) -> Block | None:

@@ -44,9 +44,9 @@ class Exit(Struct, frozen=True, kw_only=True):
 
     Exactly one of `code`, `signal` and `stage` is set. `stage` names the step of a start that
     failed (`chdir`, `exec`, `user`, `listen`, `start-condition` …), or the check that did (`ready`,
-    `health`), or that nobody needed it (`idle`), and `errno` the system's reason. `at` is Unix
-    time, `lasted` the seconds the child lived, `cpu` its processor seconds, `peak` the largest
-    resident size in bytes of any process it waited for.
+    `health`), or says that nobody needed it (`idle`) or saw it (`unobserved`); `errno` is the
+    system's reason. `at` is Unix time, `lasted` the seconds the child lived, `cpu` its processor
+    seconds, `peak` the largest resident size in bytes of any process it waited for.
     """
 
     code: int | None = None
@@ -71,6 +71,10 @@ class Exit(Struct, frozen=True, kw_only=True):
         if self.code is not None:
             return self.code
         return 127 if self.signal is None else 128 + self.signal
+
+
+UNOBSERVED = "unobserved"
+"""The stage of an end of which nobody knows how it was: piesd was not there, or not its parent."""
 
 
 class Stage(StrEnum):

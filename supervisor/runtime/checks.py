@@ -7,6 +7,7 @@ Readiness and health are told to the engine as events; what they mean for it is 
 from __future__ import annotations
 
 from functools import partial
+from hashlib import blake2s
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import trio
@@ -48,6 +49,8 @@ class _Watch:
         self.voice: Voice | None = None
         self.scope = trio.CancelScope()
         self.begun = False
+        self.ready = False
+        """Whether it is known to be ready, as another piesd has heard it."""
         self.busy = False
         """Whether a task looks after it."""
         self.health = trio.CancelScope()
@@ -122,6 +125,23 @@ class Checks:
         if watch.spec.ready is not None or watch.spec.health is not None:
             self._look_after(watch)
 
+    def resume(self, key: Key, generation: int, spec: Component, *, ready: bool) -> None:
+        """Look after a child that another piesd has started, and that was *ready* or not."""
+        watch = self._watches[key] = _Watch(key, generation, spec)
+        watch.ready = ready
+        kind = None if spec.ready is None else spec.ready.kind
+        if kind == "notify":
+            try:
+                watch.voice = self._notify_socket(watch)
+            except OSError as error:
+                text = f"cannot hear what {key!r} says about itself: {error.strerror or error}"
+                self._note(watch, "unheard", text, "error")
+        if not ready and watch.voice is None and kind in ("fd", "notify"):
+            # Its only word goes to somebody who is not there any more.
+            watch.ready = True
+            self._happened(key, Ready(generation))
+        self.begin(key, generation)
+
     def end(self, key: Key, generation: int) -> None:
         """The child has ended, or never was."""
         watch = self._watches.get(key)
@@ -154,10 +174,11 @@ class Checks:
     def _notify_socket(self, watch: _Watch) -> NotifySocket:
         if self._notify_prefix is None:
             raise OSError("there is no runtime directory for its notification socket")
-        self._count += 1
+        # Another piesd that goes on where this one ends must find it at the same place.
+        name = blake2s(watch.key.encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
         return NotifySocket(
             self._system,
-            f"{self._notify_prefix}{self._count}",
+            f"{self._notify_prefix}{name}",
             watch.key,
             watch.generation,
             status=partial(self._said, watch),
@@ -174,8 +195,8 @@ class Checks:
         try:
             with watch.scope:
                 check = watch.spec.ready
-                if check is not None and not await self._becomes_ready(watch, check):
-                    watch.over = True
+                if check is not None and not watch.ready:
+                    watch.over = not await self._becomes_ready(watch, check)
                 while not watch.over and watch.spec.health is not None:
                     with trio.CancelScope() as watch.health:
                         await self._fails(watch, watch.spec.health)

@@ -18,7 +18,7 @@ from supervisor.runtime.sockets import Opened, SocketStock, same_place
 from supervisor.system.port import Connection, ListenError, SocketName, System
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Set
+    from collections.abc import Callable, Sequence, Set
 
     from supervisor.model.component import Address, Component, Key, SocketType, Tag
     from supervisor.runtime.quotes import Quotes
@@ -106,6 +106,37 @@ class ListenerBoard:
         self._open[key] = _Listener(spec, sockets)
         self._watch(key)
         self._happened(key, Listening(generation, self._system.wall()))
+
+    def restore(
+        self,
+        key: Key,
+        spec: Component,
+        found: Sequence[int] | None = None,
+        *,
+        server: int | None = None,
+        asleep: bool = False,
+    ) -> None:
+        """Be open again, as one was for *key* that another piesd had.
+
+        Args:
+            key: whose listener it is.
+            spec: what it was opened for.
+            found: its sockets, if somebody has kept them; they belong to us from now on.
+            server: the number under which a server has it.
+            asleep: nobody is accepted yet.
+
+        Raises:
+            ListenError: a socket could not be opened.
+        """
+        sockets = self._stock.open(spec) if found is None else self._stock.take_over(spec, found)
+        self._open[key] = _Listener(spec, sockets)
+        if server is not None:
+            self._served.add(key)
+            self._held[server] = _Held(key, None)
+        if asleep:
+            self._asleep.add(key)
+        if spec.listens:
+            self._watch(key)
 
     def close(self, key: Key, generation: int, keep: Set[Address] = frozenset()) -> None:
         """Close the listener of *key*, if it is open, and report `ListenerClosed`."""
@@ -212,6 +243,10 @@ class ListenerBoard:
             for key, listener in self._open.items()
             if listener.spec.tcpmux_master == master and key not in self._asleep
         )
+
+    def count_from(self, number: int) -> None:
+        """Number the connections from *number* + 1 on: those before have been here."""
+        self._count = max(self._count, number)
 
     def pass_on(self, connection: int, tag: Tag) -> None:
         """Let a connection be one that has come to *tag*, and ask what is to become of it."""

@@ -9,12 +9,14 @@ from __future__ import annotations
 import errno
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import assert_never
 
 import trio
 
 from supervisor.engine.engine import Engine
+from supervisor.engine.memory import Memory
+from supervisor.engine.world import Connection
 from supervisor.model.component import Component, Key
 from supervisor.model.effects import (
     CloseConnection,
@@ -58,6 +60,7 @@ from supervisor.runtime.network import Network, RealNetwork
 from supervisor.runtime.outbox import Outbox
 from supervisor.runtime.output import Outputs
 from supervisor.runtime.quotes import Quotes
+from supervisor.runtime.takeover import Takeover
 from supervisor.runtime.tasks import Tasks
 from supervisor.system.port import Reaped, System
 
@@ -71,6 +74,10 @@ Observer = Callable[[int, frozenset[Key], Sequence[Note]], None]
 
 def _keep_no_record(_record: Record) -> None:
     """Do what a piesd does that is no init process."""
+
+
+def _keep_nothing(_revision: int, _changed: frozenset[Key], _notes: Sequence[Note]) -> None:
+    """Do what a piesd does that nobody is to go on with."""
 
 
 class Runner:
@@ -106,6 +113,8 @@ class Runner:
         self.outputs = outputs
         self.outbox = outbox
         self.record = record or _keep_no_record
+        self.keep: Observer = _keep_nothing
+        """Called after each event, before anything is done about it: to write down what is now."""
         if outbox is not None:
             outbox.attach(self.post)
         self.ended = trio.Event()
@@ -190,6 +199,21 @@ class Runner:
             self._inbox.append(Happened(report.key, happened))
         self._nudge()
 
+    def take_up(self, memory: Memory, born: Mapping[Key, tuple[float, float]]) -> None:
+        """Go on where another piesd has stopped; to be called before anything else.
+
+        Args:
+            memory: what it knew, with the times of our engine.
+            born: when each child was started, see `supervisor.system.port.Orphan`.
+        """
+        takeover = Takeover(self.system, self.outputs, self.checks, self._listeners, self._idle)
+        now = trio.current_time()
+        memory, facts = takeover.take_up(memory, born, now)
+        self.engine.recall(memory, now)
+        numbers = (each.link.number for each in memory.memos if isinstance(each.link, Connection))
+        self._listeners.count_from(max(numbers, default=0))
+        self._inbox.extend(facts)
+
     async def run(self) -> None:
         """Work off the inbox and wake up for deadlines, until cancelled."""
         self._running = True
@@ -254,6 +278,10 @@ class Runner:
             # A bug of ours. The children outlive it: drop the event, keep everything else.
             log.exception("cannot handle %r: this is a bug in piesd; the event is dropped", event)
             return
+        try:
+            self.keep(self.engine.revision, self.engine.changed, ())
+        except Exception:
+            log.exception("cannot keep what is known: this is a bug in piesd")
         self._effects.extend(effects)
         notes = [effect for effect in effects if isinstance(effect, Note)]
         if not (notes or self.engine.changed):

@@ -65,6 +65,16 @@ class SocketStock:
             raise
         return tuple(found)
 
+    def take_over(self, spec: Component, found: Iterable[int]) -> tuple[Opened, ...]:
+        """Return the sockets of *spec*, which are open as *found*."""
+        blocking = is_handed_over(spec)
+        for fd in found:
+            self._system.relisten(fd, spec.backlog, blocking=blocking)
+        return tuple(
+            Opened(fd, address, spec.backlog, blocking)
+            for fd, address in zip(found, spec.sockets, strict=True)
+        )
+
     def close(self, sockets: Iterable[Opened], keep: Set[Address] = frozenset()) -> None:
         """Close sockets, or put them aside where *keep* says that they are going to be wanted."""
         until = trio.current_time() + KEPT

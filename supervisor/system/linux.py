@@ -9,7 +9,7 @@ import resource
 import secrets
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Literal, TypeVar, assert_never
 
@@ -21,12 +21,16 @@ from supervisor.system.arrivals import Arrivals
 from supervisor.system.asking import receive_from, reply
 from supervisor.system.connections import consume, farewell, flow, names, peek, send, take
 from supervisor.system.datagrams import Datagrams
+from supervisor.system.fosters import Fosters
 from supervisor.system.launcher import Launcher
+from supervisor.system.pidfds import copy_of
 from supervisor.system.port import (
+    Adopted,
     Connection,
     Datagram,
     Flow,
     Launch,
+    Orphan,
     P,
     Reaped,
     Report,
@@ -80,10 +84,14 @@ class LinuxSystem:
             setup, self._forest, self._readiness, blocking=self.blocking, wall=self.wall
         )
         self._reaper = Reaper(self._forest, self._launcher, self.wall)
+        self._fosters = Fosters(
+            self._forest, self._readiness, self._reaper.foster_ended, self._reaper.look_again
+        )
 
     def dispose(self) -> None:
         """Free all descriptors; children live on. Nothing may be called any more."""
         self._launcher.dispose()
+        self._fosters.dispose()
         self._readiness.dispose()
         self._listeners.dispose()
         self._datagrams.dispose()
@@ -106,7 +114,24 @@ class LinuxSystem:
 
     def reap(self) -> list[Reaped | TreeReport]:
         """Collect every child that has ended (after SIGCHLD), with what is left of its tree."""
-        return self._reaper.reap()
+        reports = self._reaper.reap()
+        self._fosters.look_after_the_lost()
+        return reports
+
+    def adopt(self, orphans: Sequence[Orphan]) -> list[Adopted]:
+        """Take over children that another piesd has started, and say what is there of each."""
+        return self._fosters.adopt(orphans)
+
+    def inherit(self, key: Key, generation: int, number: int, address: Address) -> int | None:
+        """Return a descriptor of the socket at *address* that a child has as its *number*."""
+        tree = self._forest.find(key, generation)
+        if tree is None or not tree.led:
+            return None
+        fd = copy_of(tree.leader, number)
+        if fd is not None and not self._listeners.take_over(fd, address):
+            os.close(fd)
+            return None
+        return fd
 
     def signal(
         self,
@@ -203,6 +228,7 @@ class LinuxSystem:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._readiness.serve)
             nursery.start_soon(self._launcher.serve)
+            nursery.start_soon(self._fosters.serve)
 
     # --- listeners
 
@@ -273,6 +299,19 @@ class LinuxSystem:
     def flow(self, fd: int) -> Flow | None:
         """Return which TCP connection that is; None for a UNIX socket."""
         return flow(fd)
+
+    def flow_of(self, key: Key, generation: int) -> Flow | None:
+        """Return which TCP connection a child serves; None if that is not to be found out."""
+        tree = self._forest.find(key, generation)
+        fd = copy_of(tree.leader, 0) if tree is not None and tree.led else None
+        if fd is None:
+            return None
+        try:
+            return flow(fd)
+        except OSError:
+            return None  # It is no socket any more.
+        finally:
+            os.close(fd)
 
     def quiet(self, flow: Flow) -> float | None:
         """Return for how many seconds no byte went either way, None if the connection is gone."""

@@ -7,7 +7,7 @@ is `async`. All of them are called from the trio thread only.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple, ParamSpec, Protocol, TypeVar
 
 from msgspec import Struct
@@ -70,6 +70,28 @@ class TreeReport(Struct, frozen=True):
 
     key: Key
     generation: int
+    lost: tuple[int, ...]
+
+
+class Orphan(Struct, frozen=True):
+    """A child that another piesd has started, as far as that has written down.
+
+    `pid` is None if its number was not written down yet. `born` are two times of CLOCK_BOOTTIME in
+    seconds between which it was started.
+    """
+
+    key: Key
+    generation: int
+    pid: int | None
+    born: tuple[float, float]
+
+
+class Adopted(Struct, frozen=True):
+    """What is there of such a child: its leader, and what has outlived its leader."""
+
+    key: Key
+    generation: int
+    pid: int | None
     lost: tuple[int, ...]
 
 
@@ -140,6 +162,19 @@ class System(Protocol):
 
         *report* is called exactly once, before this returns or later. Never waits for a child
         whose program, directory or user lies on something that may hang.
+        """
+
+    def adopt(self, orphans: Sequence[Orphan]) -> list[Adopted]:
+        """Take over children that another piesd has started, and say what is there of each.
+
+        Their ends come with `reap` from now on, as if they were our own. What carries our marker
+        and is none of them is killed. To be called before anything is launched.
+        """
+
+    def inherit(self, key: Key, generation: int, number: int, address: Address) -> int | None:
+        """Return a descriptor of the socket at *address* that a child has as its *number*.
+
+        None if it has none there, or we have no right to it.
         """
 
     def reap(self) -> list[Reaped | TreeReport]:
@@ -282,6 +317,9 @@ class System(Protocol):
 
     def flow(self, fd: int) -> Flow | None:
         """Return which TCP connection that is; None for a UNIX socket."""
+
+    def flow_of(self, key: Key, generation: int) -> Flow | None:
+        """Return which TCP connection a child serves; None if that is not to be found out."""
 
     def quiet(self, flow: Flow) -> float | None:
         """Return for how many seconds no byte went either way, None if the connection is gone.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import time
-from collections.abc import Callable, Iterable, Set
+from collections.abc import Callable, Iterable, Iterator, Set
 from typing import NamedTuple, Protocol, TypeVar
 
 from supervisor.system.null import open_null
@@ -86,6 +86,29 @@ def read_process(pid: int) -> ProcessInfo | None:
     )
 
 
+def status_of_zombie(pid: int) -> int | None:
+    """Return the wait status of *pid*, which has ended and was not waited for; None if unknown.
+
+    Source: proc_pid_stat(5), `exit_code`: shown to those who may look into the process.
+    """
+    data = _read(f"/proc/{pid}/stat")
+    if not data or os.geteuid() not in (0, user_of(pid)):
+        return None
+    fields = data[data.rindex(b")") + 2 :].split()
+    return int(fields[49]) if fields[0] == b"Z" and len(fields) > 49 else None
+
+
+def every_process() -> Iterator[ProcessInfo]:
+    """Yield every process that there is, but for ourselves."""
+    me = str(os.getpid())
+    with os.scandir("/proc") as entries:
+        for entry in entries:
+            if entry.name.isdigit() and entry.name != me:
+                info = read_process(int(entry.name))
+                if info is not None:
+                    yield info
+
+
 def user_of(pid: int) -> int | None:
     """Return the uid of whose *pid* is, None if it is gone; 0 if it may not be looked into."""
     try:
@@ -150,7 +173,8 @@ class View(Protocol):
     """The process table at one moment, as far as it concerns our descendants."""
 
     direct: set[int]
-    """Our own children, zombies too, without the leaders that the caller knows."""
+    """Our own children, zombies too, without the leaders that the caller knows; and the children of
+    those who get orphans of ours."""
 
     def look_again(self) -> None:
         """Bring `direct` up to date, where it was not read together with everything else.
@@ -180,13 +204,15 @@ def descend(view: View, roots: Iterable[int]) -> dict[int, ProcessInfo]:
 class _ChildrenView:
     """Follows the `children` files of the kernel: costs only what is asked for."""
 
-    def __init__(self, leaders: Set[int]) -> None:
+    def __init__(self, leaders: Set[int], fosters: frozenset[int]) -> None:
         self._leaders = leaders
+        self._parents = (*fosters, os.getpid())
         self._infos: dict[int, ProcessInfo | None] = {}
         self.look_again()
 
     def look_again(self) -> None:
-        self.direct = set(self.children(os.getpid())).difference(self._leaders)
+        own = (child for parent in self._parents for child in self.children(parent))
+        self.direct = set(own).difference(self._leaders, self._parents)
 
     def children(self, pid: int) -> list[int]:
         try:
@@ -214,7 +240,11 @@ class _ScanView:
     once.
     """
 
-    def __init__(self, leaders: Set[int], strangers: dict[int, int]) -> None:
+    def __init__(
+        self, leaders: Set[int], fosters: frozenset[int], strangers: dict[int, int]
+    ) -> None:
+        if fosters:
+            strangers = {}  # What belongs to us may be anywhere.
         self._leaders = leaders
         self._infos: dict[int, ProcessInfo | None] = {}
         self._children: dict[int, list[int]] = {}
@@ -243,13 +273,17 @@ class _ScanView:
         for pid, info in self._infos.items():
             if info is not None:
                 self._children.setdefault(info.parent, []).append(pid)
-        if me != 1:  # The orphans of a PID namespace become children of its first process.
+        if (
+            me != 1 and not fosters
+        ):  # The orphans of a PID namespace become children of its first process.
             for pid, inode in inodes.items():
                 if self._is_stranger(pid, me, still):
                     still[pid] = inode
         strangers.clear()
         strangers.update(still)
-        self.direct = set(self._children.get(me, ()))
+        parents = (*fosters, me)
+        own = (child for parent in parents for child in self._children.get(parent, ()))
+        self.direct = set(own).difference(parents)
 
     def _read_all(self, pids: Iterable[int]) -> None:
         for pid in pids:
@@ -320,8 +354,12 @@ class ProcessTable:
             self._children_files = os.path.exists(f"/proc/{me}/task/{me}/children")
         return bool(self._children_files)
 
-    def view(self, leaders: Set[int], *, max_age: float = 0.0) -> View:
+    def view(
+        self, leaders: Set[int], fosters: frozenset[int] = frozenset(), *, max_age: float = 0.0
+    ) -> View:
         """Return a view of the present; *leaders* are children of ours known to live.
+
+        *fosters* are processes that have orphans of ours for children.
 
         With *max_age* (seconds) one that is not older than this, or than ten times what it costs
         to make one, will do: a thousand signals in a row must not scan a thousand times.
@@ -334,9 +372,9 @@ class ProcessTable:
         if not sees_us():
             view = _BlindView()
         elif self.children_files:
-            view = _ChildrenView(leaders)
+            view = _ChildrenView(leaders, fosters)
         else:
-            view = _ScanView(leaders, self._strangers)
+            view = _ScanView(leaders, fosters, self._strangers)
         self._latest, self._latest_end = view, time.monotonic()
         self._cost = self._latest_end - begin
         return view

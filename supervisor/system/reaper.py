@@ -8,7 +8,9 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 
-from supervisor.model.state import Exit
+from msgspec.structs import replace
+
+from supervisor.model.state import UNOBSERVED, Exit
 from supervisor.system.launcher import Launcher
 from supervisor.system.port import Reaped, TreeReport
 from supervisor.system.signals import signal_name
@@ -39,6 +41,20 @@ class Reaper:
         """Ends of children whose number a worker thread has not told us yet."""
         self._ended: list[tuple[Tree, Exit]] = []
         """Leaders whose end is not reported, because nobody knows yet what they have left."""
+
+    def foster_ended(self, tree: Tree, status: int | None) -> None:
+        """Note that the leader of *tree* has ended, which was no child of ours."""
+        self._ended.append(
+            (tree, unobserved(self._wall()) if status is None else seen(status, self._wall()))
+        )
+        self.look_again()
+
+    def look_again(self) -> None:
+        """Have `reap` called soon: something has ended of which the kernel tells nobody."""
+        for tree in self._forest.leaderless():
+            if tree.fosters:
+                tree.sure = False
+        signal.raise_signal(signal.SIGCHLD)
 
     def reap(self) -> list[Reaped | TreeReport]:
         """Collect what has ended; see `supervisor.system.port.System.reap`."""
@@ -106,8 +122,20 @@ class Reaper:
             yield end
 
 
+def unobserved(at: float) -> Exit:
+    """Return the end of a child that nobody has seen end."""
+    message = "ended, and nobody knows how: piesd is not its parent"
+    return Exit(stage=UNOBSERVED, message=message, at=at)
+
+
 def make_exit(status: int, usage: resource.struct_rusage, at: float) -> Exit:
     """Return what a wait status and the resource usage say."""
+    cpu, peak = usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024
+    return replace(seen(status, at), cpu=cpu, peak=peak)
+
+
+def seen(status: int, at: float) -> Exit:
+    """Return what a wait status says."""
     code = signum = None
     core = False
     if os.WIFSIGNALED(status):
@@ -116,12 +144,4 @@ def make_exit(status: int, usage: resource.struct_rusage, at: float) -> Exit:
     else:
         code = os.waitstatus_to_exitcode(status)
         message = f"exited with {code}"
-    return Exit(
-        code=code,
-        signal=signum,
-        core=core,
-        message=message,
-        at=at,
-        cpu=usage.ru_utime + usage.ru_stime,
-        peak=usage.ru_maxrss * 1024,
-    )
+    return Exit(code=code, signal=signum, core=core, message=message, at=at)

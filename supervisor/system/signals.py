@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 
+from supervisor.system.pidfds import send, send_to_group
 from supervisor.system.proctable import ProcessInfo, read_process
 
 log = logging.getLogger(__name__)
@@ -82,3 +83,12 @@ def signal_leader(leader: int, signum: int) -> bool:
         log.debug("no right to signal process %d", leader)
         return False
     return True
+
+
+def signal_foster(fd: int, leader: int, signum: int, *, group: bool) -> bool:
+    """Signal the process of which *fd* is a descriptor, or the process group that it leads."""
+    try:
+        return send_to_group(fd, leader, signum) if group else send(fd, signum)
+    except PermissionError:
+        log.debug("no right to signal process %d", leader)
+        return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import ipaddress
 import os
 import socket
 import stat
@@ -76,6 +77,20 @@ class Listeners:
             self._places[fd] = place
         return fd
 
+    def take_over(self, fd: int, address: Address) -> bool:
+        """Hold *fd*, which somebody else has opened, if it is a socket at *address*."""
+        try:
+            opened = socket.socket(fileno=fd)
+        except OSError:
+            return False  # It is no socket at all.
+        if not _is_at(opened, address):
+            opened.detach()
+            return False
+        self._sockets[fd] = opened
+        if is_file(address) and (place := place_of(address.path)):
+            self._places[fd] = place
+        return True
+
     def relisten(self, fd: int, backlog: int, *, blocking: bool) -> None:
         """Change what can be changed of a listener; see `supervisor.system.port.System.relisten`.
 
@@ -119,6 +134,29 @@ class Listeners:
             opened.close()
         self._sockets.clear()
         self._places.clear()
+
+
+def _is_at(opened: socket.socket, address: Address) -> bool:
+    """Return whether a socket waits for clients at *address*."""
+    try:
+        if opened.type != KINDS[address.kind]:
+            return False
+        if address.kind != "dgram" and not opened.getsockopt(
+            socket.SOL_SOCKET, socket.SO_ACCEPTCONN
+        ):
+            return False
+        name = opened.getsockname()
+    except OSError:
+        return False
+    if isinstance(address, InetAddress):
+        if opened.family not in (socket.AF_INET, socket.AF_INET6):
+            return False
+        same = ipaddress.ip_address(name[0]) == ipaddress.ip_address(address.host)
+        return same and address.port in (0, name[1])
+    if opened.family != socket.AF_UNIX:
+        return False
+    shown = "@" + name[1:].decode("utf-8", "surrogateescape") if isinstance(name, bytes) else name
+    return bool(shown == address.path)
 
 
 def peer_credentials(connected: socket.socket) -> tuple[int, int, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+from collections.abc import Iterable
 from urllib.parse import quote, unquote
 
 from supervisor.model.component import Key
@@ -18,7 +19,7 @@ from supervisor.system.proctable import (
     read_variable,
     user_of,
 )
-from supervisor.system.signals import send_signal, signal_group, signal_leader
+from supervisor.system.signals import send_signal, signal_foster, signal_group, signal_leader
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +38,8 @@ class Tree:
     """The processes of one child. The leader is the process we started.
 
     `roots` are children of ours that the leader did not take with it: orphans that became ours.
+    `fosters` are the parents that its orphans get instead, where another piesd has started it;
+    `pidfd` is then a descriptor of its leader, or -1.
     `lost` is what was alive at the latest survey, once the leader had ended, and `reported` what
     the runtime was told of it. `known` maps the processes seen at the latest look to their start
     times, `sessions` are their sessions and process groups.
@@ -51,6 +54,8 @@ class Tree:
         self.lost: tuple[int, ...] = ()
         self.reported: tuple[int, ...] = ()
         self.known: dict[int, int] = {}
+        self.fosters: frozenset[int] = frozenset()
+        self.pidfd = -1
         self.sessions: set[int] = {leader}
 
     @property
@@ -81,6 +86,11 @@ class Forest:
         self._known: dict[int, tuple[int, Tree]] = {}
         self._aliens: set[int] = set()
         """Orphans that became our children and belong to nothing we know."""
+        self._fosters: frozenset[int] = frozenset()
+        """Who has orphans of ours for children, because another piesd has started their trees."""
+        self._strangers: dict[int, int] = {}
+        """The children of those that belong to nothing we know, and their start times. Nobody
+        tells us of their end."""
         self._own = {0, os.getsid(0), os.getpgrp()}
 
     # --- growing and felling
@@ -106,6 +116,27 @@ class Forest:
         self._trees[tree.name] = tree
         self._leaders[leader] = self._sessions[leader] = tree
         return tree
+
+    def foster(self, tree: Tree, parents: frozenset[int], found: Iterable[ProcessInfo]) -> None:
+        """Note that *tree* was begun by another piesd: who gets its orphans, and who was seen."""
+        tree.fosters = parents - {os.getpid()}
+        self._count_fosters()
+        for info in found:
+            if info.pid != tree.leader:
+                tree.known[info.pid] = info.started
+                self._known[info.pid] = (info.started, tree)
+
+    def lose_leader(self, tree: Tree) -> None:
+        """Note that the leader of *tree* has ended, which was no child of ours."""
+        self._leaders.pop(tree.leader, None)
+        tree.led = False
+        self._leaderless[tree.name] = tree
+
+    def _count_fosters(self) -> None:
+        parents = frozenset[int]().union(*(tree.fosters for tree in self._trees.values()))
+        if parents != self._fosters:
+            self._fosters = parents
+            self._strangers.clear()
 
     def find(self, key: Key, generation: int) -> Tree | None:
         """Return the tree, or None if all of it is gone."""
@@ -143,6 +174,8 @@ class Forest:
         for pid in tree.roots:
             self._roots.pop(pid, None)
         self._unlearn(tree)
+        if tree.fosters:
+            self._count_fosters()
 
     def leaderless(self) -> list[Tree]:
         """Return the trees whose leader has ended."""
@@ -155,7 +188,8 @@ class Forest:
         self._table.spared(self._survey)
 
     def _survey(self) -> None:
-        view = self._table.view(self._leaders.keys())
+        view = self._table.view(self._leaders.keys(), self._fosters)
+        self._drop_ended(view)
         self._adopt(view)
         for _ in range(_ROUNDS):
             for tree in self.leaderless():
@@ -170,12 +204,24 @@ class Forest:
         for tree in self.leaderless():
             tree.sure = True
 
+    def _drop_ended(self, view: View) -> None:
+        """Forget the roots that have ended without anybody telling us: they are no children."""
+        for tree in self._trees.values() if self._fosters else ():
+            for pid in [pid for pid in tree.roots if tree.fosters]:
+                info = view.info(pid)
+                if info is None or info.started != tree.known.get(pid, info.started):
+                    tree.roots.discard(pid)
+                    self._roots.pop(pid, None)
+
     def members(self, tree: Tree, *, fresh: bool = True) -> list[ProcessInfo]:
         """Return the living processes of *tree*, the leader first."""
         return self._table.spared(lambda: self._members(tree, fresh))
 
     def _members(self, tree: Tree, fresh: bool) -> list[ProcessInfo]:
-        view = self._table.view(self._leaders.keys(), max_age=0.0 if fresh else _LATELY)
+        view = self._table.view(
+            self._leaders.keys(), self._fosters, max_age=0.0 if fresh else _LATELY
+        )
+        self._drop_ended(view)
         self._adopt(view)
         roots = [tree.leader] if tree.led else []
         found = descend(view, roots + sorted(tree.roots))
@@ -213,7 +259,7 @@ class Forest:
             if pid in self._roots or pid in self._aliens or pid in self._leaders:
                 continue
             info = view.info(pid)
-            if info is None:
+            if info is None or self._strangers.get(pid) == info.started:
                 continue
             try:
                 tree = self._owner(info)
@@ -223,6 +269,8 @@ class Forest:
                 tree.roots.add(pid)
                 self._roots[pid] = tree
                 adopted = True
+            elif info.parent in self._fosters:
+                self._strangers[pid] = info.started
             elif info.alive:
                 self._aliens.add(pid)
                 log.debug("process %d became ours and belongs to no component", pid)
@@ -233,7 +281,7 @@ class Forest:
         if tree is not None and started == info.started:
             return tree
         try:
-            name = self._marked(info.pid)
+            name = self.marked(info.pid)
         except InExec:
             if tree := self._by_session(info):
                 return tree
@@ -263,7 +311,7 @@ class Forest:
         if info is None:
             return False
         try:
-            name = self._marked(pid)
+            name = self.marked(pid)
         except InExec:
             name = None
         if name is not None:
@@ -273,7 +321,7 @@ class Forest:
     def _by_session(self, info: ProcessInfo) -> Tree | None:
         return self._sessions.get(info.session) or self._sessions.get(info.group)
 
-    def _marked(self, pid: int) -> tuple[Key, int] | None:
+    def marked(self, pid: int) -> tuple[Key, int] | None:
         """Return whose marker *pid* carries, if it is one of ours."""
         value = read_variable(pid, MARKER.encode())
         for token in reversed((value or b"").decode("utf-8", "replace").split(" ")):
@@ -291,7 +339,7 @@ class Forest:
             return 0
         if signum != signal.SIGKILL:
             self.members(tree, fresh=False)  # As in `signal_group`.
-        return int(signal_leader(tree.leader, signum))
+        return int(self._signal(tree, signum, group=False))
 
     def signal_group(self, tree: Tree, signum: int) -> int:
         """Signal the leader's process group; return how many signals that took.
@@ -303,7 +351,7 @@ class Forest:
         if signum != signal.SIGKILL:
             # What it is going to leave behind shall be known before it can hide.
             self.members(tree, fresh=False)
-        return int(signal_group(tree.leader, signum))
+        return int(self._signal(tree, signum, group=True))
 
     def signal_lost(self, tree: Tree, signum: int) -> int:
         """Signal what outlived the leader, but for its process group; return how many."""
@@ -317,11 +365,17 @@ class Forest:
         skipped: set[int] = set()
         if tree.led:
             before = self.members(tree, fresh=False)
-            count = int(signal_group(tree.leader, signum))
+            count = int(self._signal(tree, signum, group=True))
             if all(info.group == tree.leader for info in before):
                 return count
             skipped = {tree.leader}
         return count + self._signal_members(tree, signum, skipped, inside=False)
+
+    def _signal(self, tree: Tree, signum: int, *, group: bool) -> bool:
+        """Signal the living leader of *tree*, or its process group."""
+        if not tree.fosters:
+            return (signal_group if group else signal_leader)(tree.leader, signum)
+        return tree.pidfd >= 0 and signal_foster(tree.pidfd, tree.leader, signum, group=group)
 
     def _signal_members(self, tree: Tree, signum: int, groups: set[int], *, inside: bool) -> int:
         """Signal the members whose group is in *groups* (`inside`) or is not.

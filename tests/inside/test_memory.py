@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -44,16 +45,18 @@ class File(LedgerFile):
         self.records.append(record)
 
 
-def known(world: World) -> dict[str, object]:
-    facts = {name: value for name, value in vars(world).items() if name not in NOT_KEPT}
+def known(world: World) -> dict[str, Any]:
+    facts: dict[str, Any] = {
+        name: value for name, value in vars(world).items() if name not in NOT_KEPT
+    }
     for name in ("live_dependents", "live_instances"):
-        facts[name] = {key: count for key, count in facts[name].items() if count}  # type: ignore[attr-defined]
+        facts[name] = {key: count for key, count in facts[name].items() if count}
     facts["graph"] = world.graph.depth
     # The order of the configuration comes with the configuration.
     for name in ("startup", "waited"):
-        facts[name] = set(facts[name])  # type: ignore[call-overload]
+        facts[name] = set(facts[name])
     for name in ("siblings", "claims"):
-        facts[name] = {key: set(tags) for key, tags in facts[name].items()}  # type: ignore[attr-defined]
+        facts[name] = {key: set(tags) for key, tags in facts[name].items()}
     return facts
 
 

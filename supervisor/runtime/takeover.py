@@ -1,0 +1,210 @@
+"""Go on with what another piesd has left: find out what is there, and take every piece up again.
+
+What has ended meanwhile ends now, as far as the engine is concerned: the facts that are reported
+are the same as ever, and so is what follows from them.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from supervisor.engine.memory import Memory, begun_anew
+from supervisor.engine.world import Connection
+from supervisor.model.component import Mode
+from supervisor.model.events import (
+    ComponentEvent,
+    Exited,
+    Happened,
+    ListenerClosed,
+    ListenFailed,
+    Listening,
+    Spawned,
+    SpawnFailed,
+    TreeChanged,
+)
+from supervisor.model.state import UNOBSERVED, Exit, Phase
+from supervisor.runtime.launches import FIRST_PASSED
+from supervisor.system.port import Adopted, ListenError, Orphan
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from supervisor.engine.memory import Memo
+    from supervisor.model.component import Component, Key
+    from supervisor.runtime.checks import Checks
+    from supervisor.runtime.idle import IdleWatch
+    from supervisor.runtime.listeners import ListenerBoard
+    from supervisor.runtime.output import Outputs
+    from supervisor.system.port import System
+
+log = logging.getLogger(__name__)
+
+_UNSEEN = "ended while no piesd was there, so nobody knows how"
+
+
+class Takeover:
+    """Takes up children and listeners."""
+
+    def __init__(
+        self,
+        system: System,
+        outputs: Outputs,
+        checks: Checks,
+        listeners: ListenerBoard,
+        idle: IdleWatch,
+    ) -> None:
+        self._system = system
+        self._outputs = outputs
+        self._checks = checks
+        self._listeners = listeners
+        self._idle = idle
+        self._facts: list[Happened] = []
+
+    def take_up(
+        self, memory: Memory, born: Mapping[Key, tuple[float, float]], now: float
+    ) -> tuple[Memory, list[Happened]]:
+        """Take up everything in *memory*; return what is left of it, and what is new since.
+
+        Args:
+            memory: with the engine's times.
+            born: when each child was started, see `supervisor.system.port.Orphan`.
+            now: the engine's time.
+        """
+        orphans = [
+            Orphan(each.key, each.state.generation, each.state.pid, born.get(each.key, (0.0, 0.0)))
+            for each in memory.memos
+            if _has_processes(each)
+        ]
+        there = {each.key: each for each in self._system.adopt(orphans)}
+        left: list[Memo] = []
+        # Servers own the sockets of their listeners, so it must be known who is there.
+        for each in memory.memos:
+            adopted = there.get(each.key)
+            if isinstance(each.link, Connection) and not _is_served(each, adopted):
+                continue  # Its client is gone with whom it waited for.
+            left.append(self._take_up(each, adopted, now))
+        servers = {each.link.owner: each for each in left if isinstance(each.link, Connection)}
+        for each in left:
+            self._open(each, servers.get(each.key), there)
+        return replace(memory, memos=tuple(left)), self._facts
+
+    # --- processes
+
+    def _take_up(self, memo: Memo, adopted: Adopted | None, now: float) -> Memo:
+        """Report what is new about a child, and look after one that is there."""
+        key, state = memo.key, memo.state
+        if adopted is None:
+            return memo
+        pid, lost = adopted.pid, adopted.lost
+        if pid is not None or lost:
+            self._look_after(memo, pid)
+        if state.phase is Phase.STARTING:
+            if pid is None:
+                return replace(memo, state=begun_anew(state, now))
+            self._report(key, Spawned(state.generation, pid, self._system.wall()))
+        elif state.pid is None and not state.lost:
+            # It was asked to stop while its start was under way.
+            gone = Exit(stage="stopped", message="was stopped before it began")
+            self._report(
+                key,
+                SpawnFailed(state.generation, gone, 0.5)
+                if pid is None
+                else Spawned(state.generation, pid, self._system.wall()),
+            )
+        elif state.pid is None:
+            self._report(key, TreeChanged(state.generation, lost, self._system.chance()))
+        elif pid is None:
+            self._report(key, self._ended(state.generation, lost))
+        return memo
+
+    def _ended(self, generation: int, lost: tuple[int, ...]) -> Exited:
+        how = Exit(stage=UNOBSERVED, message=_UNSEEN, at=self._system.wall())
+        return Exited(generation, how, lost, self._system.chance())
+
+    def _look_after(self, memo: Memo, pid: int | None) -> None:
+        key, spec, generation = memo.key, memo.spec, memo.state.generation
+        try:
+            self._outputs.descriptors(key, spec)
+        except OSError as error:
+            log.error("cannot read on what %r prints: %s", key, error.strerror)
+        if pid is None:
+            return
+        self._outputs.started(key, pid)
+        if "#" not in key:
+            self._checks.resume(key, generation, spec, ready=memo.state.ready)
+        elif isinstance(memo.link, Connection) and not spec.owned:
+            self._idle.serves(key, generation, spec, self._system.flow_of(key, generation))
+
+    # --- sockets
+
+    def _open(self, memo: Memo, server: Memo | None, there: Mapping[Key, Adopted]) -> None:
+        """Have the sockets of a component again, if it had them."""
+        key, spec, state = memo.key, memo.spec, memo.state
+        if "#" in key or not spec.sockets:
+            return
+        if not spec.listens:
+            adopted = there.get(key)
+            if adopted is not None and adopted.pid is not None:
+                found = self._inherited(key, state.generation, spec)
+                if found:
+                    self._listeners.restore(key, spec, found)
+            return
+        if not state.listener:
+            return
+        if state.phase is Phase.STOPPING:
+            self._report(key, ListenerClosed(state.generation))
+            return
+        found = number = None
+        if server is not None and isinstance(server.link, Connection) and spec.owned:
+            number = server.link.number
+            found = self._inherited(server.key, server.state.generation, spec)
+        try:
+            self._listeners.restore(key, spec, found, server=number, asleep=state.throttled)
+        except ListenError as error:
+            why = Exit(
+                stage=error.stage,
+                errno=error.error.errno,
+                message=error.message,
+                at=self._system.wall(),
+            )
+            self._report(key, ListenFailed(state.generation, why, self._system.chance()))
+            return
+        if server is not None and number is not None:
+            self._idle.owns(server.key, server.state.generation)
+        if state.phase is Phase.STARTING:
+            self._report(key, Listening(state.generation, self._system.wall()))
+
+    def _inherited(self, key: Key, generation: int, spec: Component) -> list[int] | None:
+        """Return copies of the listening sockets that a child has, if it has them all."""
+        if spec.mode is Mode.PASS_FD:
+            return None  # As which descriptors it took them, it alone knows.
+        first = FIRST_PASSED if spec.listen_fds else 0
+        found: list[int] = []
+        for number, address in enumerate(spec.sockets if spec.listen_fds else spec.sockets[:1]):
+            fd = self._system.inherit(key, generation, first + number, address)
+            if fd is None:
+                break
+            found.append(fd)
+        if len(found) == len(spec.sockets):
+            return found
+        for fd, address in zip(found, spec.sockets, strict=False):
+            self._system.unlisten(fd, address)
+        return None
+
+    def _report(self, key: Key, event: ComponentEvent) -> None:
+        self._facts.append(Happened(key, event))
+
+
+def _has_processes(memo: Memo) -> bool:
+    """Return whether there is, or was just going to be, a process."""
+    return memo.state.live and not memo.state.listener and not memo.spec.internal
+
+
+def _is_served(memo: Memo, adopted: Adopted | None) -> bool:
+    """Return whether a connection has somebody who serves it, or had one till now."""
+    if adopted is None:
+        return False
+    return adopted.pid is not None or bool(adopted.lost) or memo.state.pid is not None

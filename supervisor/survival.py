@@ -1,0 +1,103 @@
+"""What outlives piesd: the ledger it keeps, and the one that another has left behind."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import time
+from typing import TYPE_CHECKING
+
+import trio
+
+from supervisor import __version__
+from supervisor.model.errors import SupervisorError
+from supervisor.runtime.ledger import Head, Kept, Ledger, Unusable, read, translated
+from supervisor.system.ledgerfile import LedgerFile, read_records
+
+if TYPE_CHECKING:
+    from supervisor.runtime.runner import Runner
+
+log = logging.getLogger("supervisor")
+
+
+class CannotGoOn(SupervisorError):
+    """Another piesd has left children behind, and we cannot find out which."""
+
+    code = "cannot-go-on"
+
+
+class Survival:
+    """The ledger of this instance: read at the start, kept until the end.
+
+    `life` is the part of its markers that is common to all children: that of the piesd before us,
+    if we go on with what it has left.
+    """
+
+    def __init__(self, directory: str, instance: str) -> None:
+        """Read what another piesd has left.
+
+        Args:
+            directory: the runtime directory.
+            instance: our name.
+
+        Raises:
+            CannotGoOn: there is something, and we do not understand it.
+        """
+        self._file = LedgerFile(os.path.join(directory, f"{instance}.ledger"))
+        self._kept = self._read()
+        self._system = _this_system()
+        self.life = secrets.token_hex(8) if self._kept is None else self._kept.head.life
+
+    @property
+    def left(self) -> Kept | None:
+        """What another piesd has left."""
+        return self._kept
+
+    def _read(self) -> Kept | None:
+        path = self._file.path
+        try:
+            return read(read_records(path), _this_system())
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            why = error.strerror or str(error)
+        except Unusable as error:
+            why = str(error)
+        raise CannotGoOn(
+            f"cannot go on with what another piesd has left behind: {path}: {why}; to start all "
+            "the same, end its components, then remove that file"
+        )
+
+    def begin(self, runner: Runner) -> bool:
+        """Take up what was left, and keep the ledger from now on; whether something was left."""
+        shift = time.clock_gettime(time.CLOCK_MONOTONIC) - trio.current_time()
+        head = Head(version=__version__, life=self.life, system=self._system, shift=shift)
+        ledger = Ledger(self._file, runner.engine, head, _boottime, trio.current_time)
+        kept, self._kept = self._kept, None
+        if kept is not None:
+            runner.take_up(translated(kept.memory, kept.head.shift - shift), kept.born)
+            ledger.adopt(kept.born)
+            live = sum(state.live for state in runner.engine.world.states.values())
+            log.info("going on with what another piesd has left: %d live", live)
+        ledger.begin()
+        runner.keep = ledger.observe
+        return kept is not None
+
+    def end(self) -> None:
+        """There is nothing left to go on with."""
+        self._file.remove()
+
+
+def _boottime() -> float:
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def _this_system() -> str:
+    """Return what tells this boot of the machine, and this PID namespace, from others."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            boot = file.read().strip()
+        return f"{boot} {os.readlink('/proc/self/ns/pid')}"
+    except OSError:
+        return ""  # Without /proc nobody can be found, either.

@@ -1,0 +1,198 @@
+"""Children that another piesd has started: the kernel tells us nothing about them by itself.
+
+Their parent is now whoever takes the orphans of this place: the first process, or a subreaper. What
+they leave behind goes there too. A descriptor of each process says when it ends, and on newer
+kernels how.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+import trio
+
+from supervisor.system.pidfds import open_process, tells_status, wait_status
+from supervisor.system.port import Adopted, Orphan
+from supervisor.system.proctable import InExec, ProcessInfo, every_process, read_process
+from supervisor.system.trees import Forest, Tree
+
+if TYPE_CHECKING:
+    from supervisor.system.readiness import Readiness
+
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+_GRAIN = 0.02
+"""Seconds by which the start of a process may seem to be off: the kernel counts in ticks."""
+
+_PAUSES = (0.001, 0.004, 0.02, 0.1, 0.4)
+"""Seconds between the looks for the status of what has ended and was not waited for."""
+
+
+class Fosters:
+    """Takes children over, and notices their end.
+
+    Args:
+        ended: is told when the leader of a tree has ended, and its wait status if that is known.
+        changed: is called when something else of these trees has.
+    """
+
+    def __init__(
+        self,
+        forest: Forest,
+        readiness: Readiness,
+        ended: Callable[[Tree, int | None], None],
+        changed: Callable[[], None],
+    ) -> None:
+        self._forest = forest
+        self._readiness = readiness
+        self._ended = ended
+        self._changed = changed
+        self._send, self._receive = trio.open_memory_channel[Tree](math.inf)
+        self._watched: dict[int, tuple[int, int]] = {}
+        """Of what outlived its leader: the start time and a descriptor, by PID."""
+
+    def adopt(self, orphans: Sequence[Orphan]) -> list[Adopted]:
+        """Find out what is there of each, and take it over; see `System.adopt`."""
+        by_name = {(each.key, each.generation): each for each in orphans}
+        found: dict[tuple[str, int], list[ProcessInfo]] = {name: [] for name in by_name}
+        leaders = {each.pid: each for each in orphans if each.pid is not None}
+        for info in every_process():
+            name = self._name(info)
+            if name is None and info.pid in leaders and _fits(info, leaders[info.pid]):
+                # It shows no marker, as it has another user or has written over its environment.
+                name = (leaders[info.pid].key, leaders[info.pid].generation)
+            if name in found:
+                found[name].append(info)
+        for name, orphan in by_name.items():
+            self._take(orphan, found[name])
+        self._forest.survey()
+        result = []
+        for orphan in orphans:
+            tree = self._forest.find(orphan.key, orphan.generation)
+            if tree is None:
+                result.append(Adopted(orphan.key, orphan.generation, None, ()))
+                continue
+            pid = tree.leader if tree.led else None
+            tree.reported = tree.lost
+            result.append(Adopted(orphan.key, orphan.generation, pid, tree.lost))
+            if pid is None and not tree.lost:
+                self._forest.forget(tree)
+        self.look_after_the_lost()
+        return result
+
+    def _name(self, info: ProcessInfo) -> tuple[str, int] | None:
+        try:
+            return self._forest.marked(info.pid)
+        except InExec:
+            return None
+
+    def _take(self, orphan: Orphan, found: Sequence[ProcessInfo]) -> None:
+        """Plant the tree of *orphan*, if there is anything of it."""
+        if not found:
+            return
+        leader = next((info for info in found if _leads(info, orphan)), None)
+        number = leader.pid if leader is not None else orphan.pid or -1
+        tree = self._forest.plant(orphan.key, orphan.generation, number)
+        if leader is not None and leader.parent == os.getpid():
+            return  # We are the same process, with another program in it.
+        inside = {info.pid for info in found}
+        parents = frozenset(info.parent for info in found) - inside
+        self._forest.foster(tree, parents, found)
+        fd = open_process(leader) if leader is not None else None
+        if fd is None:
+            self._forest.lose_leader(tree)
+            return
+        tree.pidfd = fd
+        self._readiness.watch(fd, partial(self._leader_ended, tree))
+
+    def _leader_ended(self, tree: Tree) -> None:
+        self._readiness.unwatch(tree.pidfd)
+        status = wait_status(tree.pidfd, tree.leader)
+        if status is None and tells_status(tree.pidfd):
+            self._send.send_nowait(tree)  # Its parent has not waited for it yet.
+        else:
+            self._tell(tree, status)
+
+    def _tell(self, tree: Tree, status: int | None) -> None:
+        os.close(tree.pidfd)
+        tree.pidfd = -1
+        self._forest.lose_leader(tree)
+        self._ended(tree, status)
+
+    async def serve(self) -> None:
+        """Ask again for what the kernel could not tell at once, for ever."""
+        async with trio.open_nursery() as nursery:
+            async for tree in self._receive:
+                nursery.start_soon(self._ask_again, tree)
+
+    async def _ask_again(self, tree: Tree) -> None:
+        status = None
+        for pause in _PAUSES:
+            await trio.sleep(pause)
+            status = wait_status(tree.pidfd, tree.leader)
+            if status is not None:
+                break
+        self._tell(tree, status)
+
+    def look_after_the_lost(self) -> None:
+        """Notice the end of what has outlived its leader."""
+        wanted = {
+            pid: started
+            for tree in self._forest.leaderless()
+            if tree.fosters
+            for pid, started in tree.known.items()
+            if pid in tree.lost
+        }
+        for pid in [
+            pid for pid, (started, _) in self._watched.items() if wanted.get(pid) != started
+        ]:
+            self._forget(pid)
+        for pid, started in wanted.items():
+            if pid not in self._watched:
+                self._watch(pid, started)
+
+    def _watch(self, pid: int, started: int) -> None:
+        info = read_process(pid)
+        fd = open_process(info) if info is not None and info.started == started else None
+        if fd is None:
+            self._changed()
+            return
+        self._watched[pid] = (started, fd)
+
+        def over() -> None:
+            self._forget(pid)
+            self._changed()
+
+        self._readiness.watch(fd, over)
+
+    def _forget(self, pid: int) -> None:
+        _, fd = self._watched.pop(pid)
+        self._readiness.unwatch(fd)
+        os.close(fd)
+
+    def dispose(self) -> None:
+        """Free all descriptors."""
+        for pid in list(self._watched):
+            self._forget(pid)
+        self._send.close()
+        self._receive.close()
+
+
+def _leads(info: ProcessInfo, orphan: Orphan) -> bool:
+    """Return whether *info*, which is of the tree of *orphan*, is its living leader."""
+    if not info.alive and info.parent != os.getpid():
+        return False
+    if orphan.pid is None:
+        return info.session == info.pid  # Nobody has written down its number.
+    return _fits(info, orphan)
+
+
+def _fits(info: ProcessInfo, orphan: Orphan) -> bool:
+    """Return whether a process with the right number was also started at the right time."""
+    begun, known = orphan.born
+    started = info.started / _TICKS
+    return info.pid == orphan.pid and begun - _GRAIN <= started <= known + _GRAIN
