@@ -178,7 +178,7 @@ class Checks:
         name = blake2s(watch.key.encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
         return NotifySocket(
             self._system,
-            f"{self._notify_prefix}{name}",
+            f"{self._notify_prefix}{name}.{watch.generation}",
             watch.key,
             watch.generation,
             status=partial(self._said, watch),

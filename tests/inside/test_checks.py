@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from hashlib import blake2s
 from signal import SIGKILL, SIGTERM
 from typing import Any
 
@@ -200,13 +201,16 @@ async def test_the_pipe_is_closed_with_the_child_and_when_there_is_none(
 
 # --- notification
 
+FIRST = f"/run/x/notify.{blake2s(b'web', digest_size=8).hexdigest()}.1"
+"""The path for the first child of "web": another piesd has to find it."""
+
 
 async def test_ready_on_its_socket_says_that_it_is_ready(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     with trio.fail_after(60):
         async with house([web(ready=Check(kind="notify"))]) as home:
-            assert path_of(home) == "/run/x/notify.1"
+            assert path_of(home) == FIRST
             home.system.notify(path_of(home), b"STATUS=loading\nMAINPID=7\nWATCHDOG=1\n\n=")
             await home.rest()
             assert not home.state("web").ready
@@ -254,7 +258,7 @@ async def test_a_socket_that_cannot_be_made_is_a_failed_start(
 ) -> None:
     def no_room(home: House) -> None:
         error = OSError(errno.ENAMETOOLONG, "a socket's path has 107 bytes at most", "/run/x/n")
-        home.system.notify_failures["/run/x/notify.1"] = error
+        home.system.notify_failures[FIRST] = error
 
     with trio.fail_after(60):
         async with house([web(ready=Check(kind="notify"))], no_room) as home:

@@ -268,9 +268,11 @@ async def test_many_leaders_that_die_together_cost_a_few_looks(
     looks = []
     real = ProcessTable.view
 
-    def view(table: ProcessTable, leaders: Set[int], *, max_age: float = 0.0) -> View:
+    def view(
+        table: ProcessTable, leaders: Set[int], fosters: frozenset[int], *, max_age: float = 0.0
+    ) -> View:
         looks.append(max_age)
-        return real(table, leaders, max_age=max_age)
+        return real(table, leaders, fosters, max_age=max_age)
 
     monkeypatch.setattr(ProcessTable, "view", view)
     assert len({(await children.reaped()).key for _ in range(count)}) == count
