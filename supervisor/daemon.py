@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
 
+import msgspec
 import trio
 
 from supervisor import __version__, obedience
@@ -39,9 +40,10 @@ from supervisor.runtime.ownlog import OwnLog, configure, own_place
 from supervisor.runtime.runner import Runner
 from supervisor.runtime.writers import Target
 from supervisor.survival import Survival
-from supervisor.system import firstprocess, seats
+from supervisor.system import firstprocess, handover, seats
 from supervisor.system.accounts import LinuxAccounts
 from supervisor.system.detach import close_inherited, detach
+from supervisor.system.handover import Handover, Trial
 from supervisor.system.lastresort import exit_anyway
 from supervisor.system.linux import LinuxSystem
 from supervisor.system.notify import Notifier
@@ -53,6 +55,7 @@ from supervisor.system.process_setup import (
 )
 from supervisor.system.sockets import make_directory
 from supervisor.tasks import do_other, has_machine, is_first, named_files, read_plan, refuse
+from supervisor.upgrade import PATIENCE, Upgrade, own_command
 
 log = logging.getLogger("supervisor")
 
@@ -75,8 +78,18 @@ STARTS_FIRST = 2.0
 API = "supervisor.api.serve"
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Do what the command line of piesd says, and return its exit code."""
+def main(
+    argv: Sequence[str] | None = None,
+    given: Handover | None = None,
+    trial: Trial | None = None,
+) -> int:
+    """Do what the command line of piesd says, and return its exit code.
+
+    Args:
+        argv: the words after the name of the command.
+        given: what the program that was here before has handed over.
+        trial: is told when we are as good as that.
+    """
     original_environment = dict(os.environ)
     open_standard_descriptors()  # From the console, for the first process of a system.
     prepare_streams()
@@ -92,11 +105,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     seats.reserve()  # Before anything else of ours could sit there for good.
     while True:
         try:
-            daemon = Daemon(options, plan)
+            daemon = Daemon(options, plan, original_environment, given, trial)
             code = daemon.run()
         except (SupervisorError, OSError) as error:
             print(f"piesd: {_reason(error)}", file=sys.stderr)
             return EX_UNAVAILABLE
+        if daemon.successor is not None:
+            given, trial = _hand_over(original_environment, daemon.setup, daemon.successor), None
+            continue  # It could not be executed.
         if not daemon.again:
             return code
         code = _execute_again(original_environment, daemon.setup)
@@ -134,6 +150,20 @@ def _execute_again(environment: dict[str, str], setup: ProcessSetup) -> int:
     return EX_UNAVAILABLE
 
 
+def _hand_over(environment: dict[str, str], setup: ProcessSetup, given: Handover) -> Handover:
+    """Replace this process by the piesd that is on disk now, and let it go on from *given*.
+
+    Returns with what to go on from ourselves, if that cannot be done.
+    """
+    restore_nofile(setup)
+    try:
+        handover.execute(own_command(), environment, given, PATIENCE)
+    except OSError as error:
+        why = f"cannot execute {sys.executable} again: {error.strerror}"
+        return msgspec.structs.replace(given, back=why)
+    raise AssertionError("execve has returned")
+
+
 async def guarded(name: str, job: Callable[[], Awaitable[None]]) -> None:
     """Run *job*; report a failure instead of letting it cancel its siblings."""
     try:
@@ -152,8 +182,22 @@ async def kept(name: str, job: Callable[[], Awaitable[None]]) -> None:
 class Daemon:
     """One piesd, from its locks to its last line."""
 
-    def __init__(self, options: Options, plan: Plan) -> None:
+    def __init__(
+        self,
+        options: Options,
+        plan: Plan,
+        environ: dict[str, str],
+        given: Handover | None = None,
+        trial: Trial | None = None,
+    ) -> None:
         self.options = options
+        self._environ = environ
+        self._given, self._trial = given, trial
+        self.successor: Handover | None = None
+        """What the program that is to be executed in our place goes on from."""
+        self._serving = trio.CancelScope()
+        self._served = trio.Event()
+        """Set when no request is answered any more."""
         self.holds = HoldMeter()
         self.plan = plan
         self.first = is_first(options)
@@ -172,6 +216,8 @@ class Daemon:
         try:
             self._prepare()
         except (SupervisorError, OSError) as error:
+            if trial is not None:
+                trial.go_back(_reason(error))
             self._stack.close()
             if self._detached is not None:
                 self._detached.failed(f"piesd: {_reason(error)}")
@@ -194,8 +240,15 @@ class Daemon:
         self.setup = prepare_process()
         self.foothold = Foothold(self.plan, self.setup, first=self.first)
         self._stack.callback(self.foothold.give_up)
-        self.foothold.take(force=self.options.force)
-        self.survival = Survival(settings.runtime_directory, settings.instance)
+        given = self._given
+        self.foothold.take(
+            force=self.options.force, handed=None if given is None else given.descriptors
+        )
+        self.survival = Survival(
+            settings.runtime_directory,
+            settings.instance,
+            None if given is None else given.records,
+        )
         self.system = LinuxSystem(
             instance=settings.instance, setup=self.setup, boot=self.survival.life
         )
@@ -210,12 +263,16 @@ class Daemon:
                 log.warning(str(warning))
             try:
                 code = trio.run(self._main, instruments=[self.holds])
-            except Exception:
+            except Exception as error:
+                if self._trial is not None:
+                    self._trial.go_back(f"{type(error).__name__}: {error}")
                 if os.getpid() != 1:
                     raise
                 log.exception("cannot supervise any more: this is a bug in piesd")
                 return firstprocess.keep_watch(endless=self.endless)
             self._call_off()
+            if self.successor is not None:
+                self._stack.pop_all()  # All of it is used on.
             return code
 
     # --- the loop
@@ -240,6 +297,7 @@ class Daemon:
                 notify_prefix=self._prefix(),
                 qotd=self._quote(),
             )
+            self.upgrade = Upgrade(runner, self.survival, self.foothold)
             runner.observe(self._log_notes)
             control = self.control = self._make_control(runner)
             duties = self._duties(nursery, runner, control)
@@ -250,6 +308,7 @@ class Daemon:
                 anew=self._open_lost_sockets,
                 duties=duties,
                 endless=self.endless,
+                upgrade=self.upgrade,
             )
             await nursery.start(obeying.serve)
             for name, job in (
@@ -263,7 +322,10 @@ class Daemon:
                 duties.begin()
                 nursery.start_soon(kept, "the records of the machine", duties.serve)
             now = self.system.wall()
-            gone_on = self.survival.begin(runner)
+            given = self._given or Handover(records=(), descriptors={})
+            gone_on = self.survival.begin(runner, given.descriptors, given.clients)
+            if gone_on and not self.options.adopt:
+                await self.survival.end_what_was_left(runner)
             runner.post(
                 Apply(
                     self.plan.components,
@@ -281,7 +343,13 @@ class Daemon:
                 guarded, "the watchdog", partial(feed_watchdog, self.notifier, runner)
             )
             nursery.start_soon(guarded, "the status", partial(tell_status, self.notifier, runner))
-            await runner.ended.wait()
+            if given.back:
+                log.error("the new piesd was found wanting, and we go on: %s", given.back)
+            await self._ended_or_upgraded()
+            if self.upgrade.wanted.is_set():
+                await self._make_way(outputs)
+                nursery.cancel_scope.cancel()
+                return 0
             if self.endless:
                 log.warning("everything is down, and an init process does not end")
                 await trio.sleep_forever()
@@ -295,6 +363,32 @@ class Daemon:
             self._call_off = exit_anyway(EXIT_GRACE, runner.code, self._stack.close)
             nursery.cancel_scope.cancel()
         return runner.code
+
+    async def _ended_or_upgraded(self) -> None:
+        """Return when everything is down, or when another program is to take over."""
+        async with trio.open_nursery() as nursery:
+
+            async def first(event: trio.Event) -> None:
+                await event.wait()
+                nursery.cancel_scope.cancel()
+
+            nursery.start_soon(first, self.runner.ended)
+            nursery.start_soon(first, self.upgrade.wanted)
+
+    async def _make_way(self, outputs: Outputs) -> None:
+        """Answer what was asked, and let everything be as it is for the program that follows."""
+        self.notifier.reloading()
+        self._serving.cancel()
+        await self._served.wait()
+        successor = self.successor = await self.upgrade.hand_over()
+        log.info("executing piesd anew; every component stays as it is")
+        await outputs.aclose(OUTPUT_GRACE)
+        self._own_log.write = self._own_log.direct
+
+        def leave() -> None:
+            _hand_over(self._environ, self.setup, successor)
+
+        self._call_off = exit_anyway(EXIT_GRACE, EX_UNAVAILABLE, leave)
 
     def _open_log(self, settings: Output) -> Target:
         return open_log_file(settings, self.control.configuration.plan.daemon.log_directory)
@@ -371,6 +465,8 @@ class Daemon:
             ready=self._tell_ready,
             endless=self.endless,
             longest_hold=lambda: self.holds.longest,
+            upgrade=self.upgrade.prepare,
+            hand_over=self.upgrade.wanted.set,
         )
         return Control(
             runner,
@@ -409,12 +505,15 @@ class Daemon:
         try:
             module = await self.system.blocking(importlib.import_module, API)
             async with trio.open_nursery() as nursery:
+                self._serving = nursery.cancel_scope
                 sockets = self.foothold.controls.sockets
                 await nursery.start(partial(module.serve, more=more), control, sockets)
                 ready = True
                 task_status.started()
         except Exception:
             log.exception("cannot answer requests any more: this is a bug in piesd")
+        finally:
+            self._served.set()
         if not ready:
             task_status.started()
 
@@ -447,6 +546,8 @@ class Daemon:
             os.getpid(),
         )
         self.notifier.ready(f"supervising {count} {noun}")
+        if self._trial is not None:
+            self._trial.passed()
         if self._detached is not None:
             self._detached.ready()
 

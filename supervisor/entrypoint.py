@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from supervisor.cli.legacytelinit import Telinit
     from supervisor.cli.wrapping import Wrapping
+    from supervisor.system.handover import Handover, Trial
 
 EX_UNAVAILABLE = 69
 """The exit code when there is nobody to speak to. Source: sysexits(3)."""
@@ -34,10 +35,23 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     if legacytelinit.is_meant(argv, sys.argv[0], os.getpid()):
         return _tell_init(legacytelinit.parse(argv))
+    from supervisor.system import handover
+
+    given = handover.taken(os.environ)
+    if given is None:
+        return _supervise(argv)
+    trial = handover.Trial(given, os.environ)
+    with trial.under_way():
+        return _supervise(argv, given, trial)
+
+
+def _supervise(
+    argv: Sequence[str], given: Handover | None = None, trial: Trial | None = None
+) -> int:
     _import_trio()
     from supervisor.daemon import main as supervise
 
-    return supervise(argv)
+    return supervise(argv, given, trial)
 
 
 def _tell_init(given: Telinit) -> int:

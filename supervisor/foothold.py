@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from typing import TypeVar
@@ -24,6 +24,9 @@ from supervisor.system.users import NoIdentity, find_user
 log = logging.getLogger("supervisor")
 
 T = TypeVar("T")
+
+LOCK, CONTROL = "lock", "control:"
+"""The names, or their beginnings, under which our files are handed over."""
 
 LOADED_LATE = (
     "supervisor.api.serve",
@@ -65,11 +68,12 @@ class Foothold:
         settings = plan.daemon
         self.pid_file = PidFile(settings.pidfile) if settings.pidfile else None
 
-    def take(self, *, force: bool) -> None:
+    def take(self, *, force: bool, handed: Mapping[str, int] | None = None) -> None:
         """Take everything that can be refused. What was taken stays so if something else is not.
 
         Args:
             force: also if the pid file names a live process.
+            handed: what the program that was here before has handed over, see `files`.
 
         Raises:
             SupervisorError: it cannot be had.
@@ -78,17 +82,24 @@ class Foothold:
         settings = self.plan.daemon
         if self.pid_file is not None:
             # Nobody was here before the first process: the file is from another life.
-            self.pid_file.check(force=force or self.first)
+            self.pid_file.check(force=force or self.first or handed is not None)
         self._stack.callback(self.controls.close)
         ours = self._if_possible("a runtime directory", self._have_directory) or []
-        lock = InstanceLock(settings.runtime_directory, settings.instance)
-        self._if_possible("the lock of this instance", lock.acquire)
+        handed = handed or {}
+        lock = self._lock = InstanceLock(settings.runtime_directory, settings.instance)
+        self._if_possible("the lock of this instance", partial(lock.acquire, handed.get(LOCK)))
         self._stack.callback(lock.release)
         for address in self.plan.control.sockets:
-            what = f"control on {address.url}"
-            self._if_possible(what, partial(self.controls.open, address))
+            what, given = f"control on {address.url}", handed.get(f"{CONTROL}{address.url}")
+            self._if_possible(what, partial(self.controls.open, address, given))
         self._write_pid_file()  # As who we were: it is mostly where only root may write.
         self._become(ours)
+
+    def files(self) -> dict[str, int]:
+        """Return the descriptors that another program of this process needs, by name."""
+        controls = self.controls.files()
+        found = {f"{CONTROL}{address.url}": fd for address, fd in controls.items()}
+        return found if self._lock.fd < 0 else {LOCK: self._lock.fd, **found}
 
     def give_up(self) -> None:
         """Give back everything that was taken."""

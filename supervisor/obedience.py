@@ -16,18 +16,19 @@ from supervisor.model.state import Stage
 from supervisor.runtime import initduties
 from supervisor.runtime.initduties import InitDuties
 from supervisor.runtime.runner import Runner
+from supervisor.upgrade import Upgrade
 
 log = logging.getLogger("supervisor")
 
 _ENDS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
-_OTHERS = (signal.SIGHUP, signal.SIGUSR1, signal.SIGCHLD)
+_OTHERS = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGCHLD)
 
 
 class Obedience:
     """Obeys signals: TERM, INT and QUIT shut down, HUP reloads, USR1 opens things anew.
 
-    An init process has `duties`, for which some signals mean something else; one that is `endless`
-    does not heed those that would end it.
+    USR2 lets the program that is on disk now take over. An init process has `duties`, for which
+    some signals mean something else; one that is `endless` does not heed those that would end it.
     """
 
     def __init__(
@@ -39,16 +40,19 @@ class Obedience:
         anew: Callable[[], Awaitable[None]],
         duties: InitDuties | None = None,
         endless: bool = False,
+        upgrade: Upgrade | None = None,
     ) -> None:
         """Take whom to tell.
 
         Args:
             ending: is called when somebody wants us to end, and not to come back.
             anew: makes what clients cannot find any more anew.
+            upgrade: lets another program take over.
         """
         self._runner, self._control = runner, control
         self._ending, self._anew = ending, anew
         self._duties, self._endless = duties, endless
+        self._upgrade = upgrade
 
     async def serve(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Obey, for ever. What goes wrong with one signal costs that one alone."""
@@ -74,6 +78,8 @@ class Obedience:
             self._end(signal.Signals(number).name)
         elif number == signal.SIGHUP:
             nursery.start_soon(reload, self._control, "SIGHUP")
+        elif number == signal.SIGUSR2 and self._upgrade is not None:
+            nursery.start_soon(_upgrade, self._upgrade)
         elif number == signal.SIGUSR1:
             self._runner.outputs.reopen()
             log.info("opened the log files anew, as SIGUSR1 asks")
@@ -96,6 +102,18 @@ class Obedience:
             self._runner.post(Hurry())
         else:
             self._runner.post(Shutdown(by))
+
+
+async def _upgrade(upgrade: Upgrade) -> None:
+    """Let the program on disk take over; what keeps it from that goes to the log."""
+    try:
+        await upgrade.prepare()
+    except SupervisorError as error:
+        log.error("%s", error)
+    except Exception:
+        log.exception("cannot execute piesd anew: this is a bug in piesd")
+    else:
+        upgrade.wanted.set()
 
 
 async def reload(control: Control, by: str) -> None:

@@ -11,20 +11,20 @@ from typing import TYPE_CHECKING
 import trio
 
 from supervisor import __version__
-from supervisor.model.errors import SupervisorError
+from supervisor.model.errors import CannotGoOn
+from supervisor.model.events import Apply
 from supervisor.runtime.ledger import Head, Kept, Ledger, Unusable, read, translated
 from supervisor.system.ledgerfile import LedgerFile, read_records
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from supervisor.runtime.runner import Runner
+    from supervisor.system.handover import Client
+
+_MOMENT = 0.02
 
 log = logging.getLogger("supervisor")
-
-
-class CannotGoOn(SupervisorError):
-    """Another piesd has left children behind, and we cannot find out which."""
-
-    code = "cannot-go-on"
 
 
 class Survival:
@@ -34,18 +34,22 @@ class Survival:
     if we go on with what it has left.
     """
 
-    def __init__(self, directory: str, instance: str) -> None:
+    def __init__(
+        self, directory: str, instance: str, records: Sequence[bytes] | None = None
+    ) -> None:
         """Read what another piesd has left.
 
         Args:
             directory: the runtime directory.
             instance: our name.
+            records: what it has handed over, where it has not just left a ledger.
 
         Raises:
             CannotGoOn: there is something, and we do not understand it.
         """
         self._file = LedgerFile(os.path.join(directory, f"{instance}.ledger"))
-        self._kept = self._read()
+        self._ledger: Ledger | None = None
+        self._kept = self._read(records)
         self._system = _this_system()
         self.life = secrets.token_hex(8) if self._kept is None else self._kept.head.life
 
@@ -54,10 +58,11 @@ class Survival:
         """What another piesd has left."""
         return self._kept
 
-    def _read(self) -> Kept | None:
+    def _read(self, records: Sequence[bytes] | None) -> Kept | None:
         path = self._file.path
         try:
-            return read(read_records(path), _this_system())
+            records = read_records(path) if records is None else records
+            return read(records, _this_system())
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -69,20 +74,46 @@ class Survival:
             "the same, end its components, then remove that file"
         )
 
-    def begin(self, runner: Runner) -> bool:
-        """Take up what was left, and keep the ledger from now on; whether something was left."""
+    def begin(
+        self, runner: Runner, handed: Mapping[str, int], clients: Mapping[str, Client]
+    ) -> bool:
+        """Take up what was left, and keep the ledger from now on; whether something was left.
+
+        Args:
+            runner: takes it up.
+            handed: the descriptors that were handed over, see `Handover`.
+            clients: where the connections among them come from.
+        """
         shift = time.clock_gettime(time.CLOCK_MONOTONIC) - trio.current_time()
         head = Head(version=__version__, life=self.life, system=self._system, shift=shift)
         ledger = Ledger(self._file, runner.engine, head, _boottime, trio.current_time)
         kept, self._kept = self._kept, None
         if kept is not None:
-            runner.take_up(translated(kept.memory, kept.head.shift - shift), kept.born)
+            memory = translated(kept.memory, kept.head.shift - shift)
+            runner.take_up(memory, kept.born, handed, clients)
             ledger.adopt(kept.born)
             live = sum(state.live for state in runner.engine.world.states.values())
             log.info("going on with what another piesd has left: %d live", live)
         ledger.begin()
         runner.keep = ledger.observe
+        self._ledger = ledger
         return kept is not None
+
+    async def end_what_was_left(self, runner: Runner) -> None:
+        """Stop all that was taken up, in order; return when there is nothing any more."""
+        log.info("stopping what another piesd has left, as --adopt=no asks")
+        runner.post(Apply((), runner.engine.shutdown_timeout, "--adopt=no"))
+        while runner.engine.world.states:  # noqa: ASYNC110 - It happens once, and takes a while.
+            await trio.sleep(_MOMENT)
+        runner.engine.begin_anew()
+
+    def write(self) -> bool:
+        """Write everything anew; whether that could be done."""
+        return self._ledger is not None and self._ledger.begin()
+
+    def records(self) -> list[bytes]:
+        """Return everything as one who takes over is to be told it."""
+        return [] if self._ledger is None else self._ledger.everything()
 
     def end(self) -> None:
         """There is nothing left to go on with."""

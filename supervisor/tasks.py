@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from supervisor.cli.piesd import Options, Task
 from supervisor.config.load import default_files, load
-from supervisor.model.errors import ConfigRejected
+from supervisor.model.errors import ConfigRejected, SupervisorError
 from supervisor.model.settings import SourceFile
 from supervisor.system import preprocess
 
@@ -108,6 +108,28 @@ def _show_plan(plan: Plan, options: Options) -> int:
     return show(plan, options)
 
 
+def _rehearse(options: Options) -> int:
+    """Tell by the exit code whether a piesd that takes over now would find nothing to do."""
+    from supervisor.survival import Survival
+    from supervisor.upgrade import rehearse
+
+    try:
+        plan = read_plan(options, named_files(options))
+        survival = Survival(plan.daemon.runtime_directory, plan.daemon.instance)
+    except ConfigRejected as rejected:
+        return refuse(rejected)
+    except SupervisorError as error:
+        print(error, file=sys.stderr)
+        return EX_CONFIG
+    effects = rehearse(survival.left, plan)
+    if not effects:
+        return 0
+    keys = sorted({str(getattr(effect, "key", "")) for effect in effects} - {""})
+    what = f" ({', '.join(keys[:5])}{' …' if len(keys) > 5 else ''})" if keys else ""
+    print(f"the files say something else than what runs{what}: reload them first", file=sys.stderr)
+    return EX_CONFIG
+
+
 def _preprocess(options: Options) -> int:
     from supervisor.config.sources import preprocessed
 
@@ -145,6 +167,7 @@ def _ask_another(options: Options) -> int:
 
 
 OTHER_TASKS: Mapping[Task, Callable[[Options], int]] = {
+    "rehearse": _rehearse,
     "preprocess": _preprocess,
     "config-help": _config_help,
     "status": _ask_another,

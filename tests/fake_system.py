@@ -387,6 +387,11 @@ class FakeSystem:
         self.opened[fd] = (0, True)
         return fd
 
+    def take_over(self, fd: int, address: Address) -> bool:
+        self.listeners[fd] = address
+        self.opened[fd] = (0, True)
+        return True
+
     def signal(
         self,
         key: Key,

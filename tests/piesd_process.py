@@ -63,8 +63,9 @@ class Piesd:
         environ: Mapping[str, str] | None = None,
         options: tuple[str, ...] = (),
         wrapper: tuple[str, ...] = (),
+        cwd: Path = Path(__file__).parent.parent,
     ) -> None:
-        self.home = home
+        self.home, self._cwd = home, cwd
         self.config = home / "piesd.toml"
         self.socket = home / "run" / "piesd.ctl"
         self._log = home / "piesd.log"
@@ -83,7 +84,7 @@ class Piesd:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                cwd=Path(__file__).parent.parent,
+                cwd=self._cwd,
                 env={**os.environ, **self._environ},
             )
         self.pid = self.process.pid

@@ -31,6 +31,7 @@ STATUS = {
     "too-large": 413,
     "too-many-logins": 429,
     "too-many-restarts": 409,
+    "cannot-upgrade": 409,
     "unauthorized": 401,
 }
 """The HTTP status for each error code. A test makes sure that none is missing."""

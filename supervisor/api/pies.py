@@ -29,6 +29,11 @@ class _File(Struct, forbid_unknown_fields=True):
     syntax: str = ""
 
 
+class _Reexec(Struct, forbid_unknown_fields=True):
+    keep: bool = False
+    """Ours: every component goes on as it is."""
+
+
 class _Reload(Struct, forbid_unknown_fields=True, rename="kebab"):
     reload: bool = True
     max_restarts: Annotated[int, Meta(ge=0)] | None = None
@@ -104,6 +109,10 @@ async def end_instance(key: str) -> Response:
         raise NotFound(key)
     if request.method == "DELETE":
         await asking.control().shutdown(caller)
+        return ok()
+    wish = await asking.body(_Reexec)
+    if wish is not None and wish.keep:
+        await asking.control().upgrade(caller)
     else:
         await asking.control().reexec(caller)
     return ok()

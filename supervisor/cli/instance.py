@@ -18,11 +18,16 @@ def shutdown(settings: Settings) -> int:
 
 
 @click.command(cls=Verb)
+@click.option("--keep", is_flag=True, help="Let every component go on as it is.")
 @pass_settings
-def reboot(settings: Settings) -> int:
-    """Make piesd execute itself anew, with the same arguments."""
-    settings.client().reexec()
-    _tell(settings, "reboot", "piesd executes itself anew")
+def reboot(settings: Settings, *, keep: bool) -> int:
+    """Make piesd execute itself anew, with the same arguments.
+
+    Everything is stopped before and started after, unless --keep is given.
+    """
+    settings.client().reexec(keep=keep)
+    kept = "; every component goes on as it is" if keep else ""
+    _tell(settings, "reboot", f"piesd executes itself anew{kept}")
     return Code.DONE
 
 

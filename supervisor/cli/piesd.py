@@ -36,6 +36,7 @@ speak to; 78 bad configuration; that of an essential component which ended."""
 Task = Literal[
     "run",
     "check",
+    "rehearse",
     "preprocess",
     "config-help",
     "dump-depmap",
@@ -78,6 +79,8 @@ class Options(Struct, frozen=True, kw_only=True):
     inetd: bool = False
     """Without any file: `/etc/inetd.conf`."""
     force: bool = False
+    adopt: bool = True
+    """Go on with what a piesd that was killed has left; else end all of it first."""
     debug: int = 0
     init: bool = False
     """It is to be the first process, whatever its PID."""
@@ -162,6 +165,7 @@ def parse(argv: Sequence[str], environ: Mapping[str, str] | None = None) -> Opti
         syslog=given.syslog,
         inetd=given.inetd,
         force=given.force,
+        adopt=given.adopt == "yes",
         debug=given.debug,
         init=given.init,
         runlevel=level,
@@ -273,6 +277,13 @@ def _add_running(parser: argparse.ArgumentParser) -> None:
         "--force", action="store_true", help="start even if the pid file names a live process"
     )
     group.add_argument(
+        "--adopt",
+        choices=("yes", "no"),
+        default="yes",
+        help="what to do with components that a piesd that was killed has left: "
+        "go on with them (yes), or stop them first (no)",
+    )
+    group.add_argument(
         "-x", "--debug", metavar="LEVEL", type=int, default=0, help="1 and more: log every detail"
     )
     group.add_argument("--source-info", action="store_true", help=argparse.SUPPRESS)
@@ -307,6 +318,7 @@ def _add_tasks(parser: argparse.ArgumentParser) -> None:
         "--list-shutdown-sequence",
         help="print in which order components go down",
     )
+    task("rehearse", "--rehearse-takeover", help=argparse.SUPPRESS)
     task("status", "-s", "--status", help="list the components of the running piesd")
     task("stop", "-S", "--stop", help="shut the running piesd down")
     task("reload", "-r", "--reload", "--hup", help="make the running piesd read its files again")

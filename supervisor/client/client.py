@@ -198,9 +198,13 @@ class Client:
         """Bring everything down and end the daemon; answered when that has begun."""
         return _object(self._ask("DELETE", "/instance/PID"))
 
-    def reexec(self) -> dict[str, Json]:
-        """Make the daemon execute itself anew."""
-        return _object(self._ask("PUT", "/instance/PID"))
+    def reexec(self, *, keep: bool = False) -> dict[str, Json]:
+        """Make the daemon execute itself anew; *keep*: while every component goes on as it is."""
+        if not keep:
+            return _object(self._ask("PUT", "/instance/PID"))
+        # It is rehearsed before.
+        body: dict[str, Json] = {"keep": True}
+        return _object(self._ask("PUT", "/instance/PID", body, timeout=6 * self.timeout))
 
     # --- the machine, as pies has it
 

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from msgspec import Struct
 
 from supervisor.engine.describe import rfc3339
+from supervisor.model.errors import CannotUpgrade
 from supervisor.runtime.holds import Hold
 
 
 def _nothing() -> None:
     pass
+
+
+async def _refused() -> None:
+    raise CannotUpgrade("cannot execute piesd anew: nobody is there who could")
 
 
 def _nothing_said(_: str) -> None:
@@ -54,6 +59,10 @@ class Hooks(Struct, frozen=True, kw_only=True):
     reexec: Callable[[], None] = _nothing
     reloading: Callable[[], None] = _nothing
     ready: Callable[[str], None] = _nothing_said
+    upgrade: Callable[[], Awaitable[None]] = _refused
+    """Makes ready to let the program on disk take over (CannotUpgrade)."""
+    hand_over: Callable[[], None] = _nothing
+    """Lets it, once that is done."""
     endless: bool = False
     """Whether this is an init process, which nobody can end or have executed anew."""
     longest_hold: Callable[[], Hold] = Hold

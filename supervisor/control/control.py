@@ -348,6 +348,19 @@ class Control:
         self._runner.post(Shutdown(f"{caller.name}, to be executed anew", 0))
         await self._runner.handled()
 
+    async def upgrade(self, caller: Caller) -> None:
+        """Let the program on disk take over in our place; no component notices.
+
+        Raises:
+            CannotUpgrade: it does not; everything stays as it is.
+            ShuttingDown: piesd is going down.
+        """
+        self._administering(caller, "execute piesd anew")
+        if self._runner.engine.stage in GOING_DOWN:
+            raise ShuttingDown("cannot execute piesd anew: it is shutting down")
+        await self._hooks.upgrade()
+        self._hooks.hand_over()
+
     # --- inside
 
     def _ending(self, what: str) -> None:

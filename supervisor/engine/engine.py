@@ -125,6 +125,11 @@ class Engine:
         """Where piesd as a whole is in its life."""
         return self.world.stage
 
+    @property
+    def shutdown_timeout(self) -> float:
+        """The seconds for each of the two stages of the shutdown."""
+        return self._ending.timeout
+
     def next_deadline(self) -> float | None:
         """Return the monotonic time at which `TimePassed` is due, or None."""
         times = [self.world.deadline(), self._ending.due]
@@ -149,6 +154,17 @@ class Engine:
         self._core.begin(now)
         recall(self.world, memory)
         self._levels.recall(memory.general.first)
+
+    def begin_anew(self) -> None:
+        """Be as at the very beginning, after everything that was recalled has gone.
+
+        Raises:
+            ValueError: it has not.
+        """
+        if self.world.states:
+            raise ValueError(f"{len(self.world.states)} are still there")
+        world = self.world
+        world.stage, world.runlevel, world.boot_state = Stage.NEW, "", ""
 
     # --- events
 

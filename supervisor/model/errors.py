@@ -149,6 +149,18 @@ class AlreadyRunning(SupervisorError):
     code = "already-running"
 
 
+class CannotUpgrade(SupervisorError):
+    """The program on disk does not take over; everything stays as it is."""
+
+    code = "cannot-upgrade"
+
+
+class CannotGoOn(SupervisorError):
+    """Another piesd has left children behind, and we cannot find out which."""
+
+    code = "cannot-go-on"
+
+
 class IllegalEvent(SupervisorError):
     """A bug of ours: an event that the machine has no transition for. Logged and survived."""
 

@@ -158,19 +158,23 @@ class Ledger:
             if key in states:
                 self._born[key] = (states[key].generation, *when)
 
-    def begin(self) -> None:
-        """Write everything anew."""
+    def everything(self) -> list[bytes]:
+        """Return the records of a ledger that is written anew."""
         self._saved, self._general, self._specs, self._count = {}, None, {}, 0
-        entries = [self._head, *self._news(self._engine.world.states)]
+        return [_encoded([self._head, *self._news(self._engine.world.states)])]
+
+    def begin(self) -> bool:
+        """Write everything anew; whether that could be done."""
         try:
-            self._file.begin([_encoded(entries)])
+            self._file.begin(self.everything())
         except OSError as error:
             self._fail(error)
-            return
+            return False
         self._fresh = self._file.size
         if self._failed_at is not None:
             self._failed_at = None
             log.info("the ledger %s is written again", self._file.path)
+        return True
 
     def _fail(self, error: OSError) -> None:
         if self._failed_at is None:

@@ -41,6 +41,21 @@ REST: Final = 0.02
 """Seconds of that rest, so that a flood of datagrams leaves the loop idle most of the time."""
 
 
+def place_name(address: Address, number: int) -> str:
+    """Return the name under which a listening socket is handed over."""
+    return f"listen:{address.url}:{number}"
+
+
+def held_name(number: int) -> str:
+    """Return the name under which a connection is handed over that nobody serves yet."""
+    return f"held:{number}"
+
+
+def is_ours(name: str) -> bool:
+    """Return whether what is handed over under *name* belongs to the listeners."""
+    return name.startswith(("listen:", "held:"))
+
+
 class _Listener(NamedTuple):
     spec: Component
     sockets: tuple[Opened, ...]
@@ -85,6 +100,8 @@ class ListenerBoard:
         self._served: set[Key] = set()
         """Listeners that a server has, or is going to have."""
         self._paused: dict[Key, float] = {}
+        self._resting = False
+        """Nobody is accepted at all, as somebody else is going to."""
         self._wake = trio.Event()
 
     # --- listeners that wait for clients
@@ -274,7 +291,7 @@ class ListenerBoard:
     def _watch(self, key: Key) -> None:
         listener = self._open.get(key)
         closed = key in self._asleep or key in self._served or key in self._paused
-        if listener is None or closed:
+        if listener is None or closed or self._resting:
             return
         for opened in listener.sockets:
             ready = self._offer if listener.spec.owned else self._accept
@@ -354,6 +371,43 @@ class ListenerBoard:
         self._count += 1
         self._held[self._count] = _Held(key, fd, client, peer, subject)
         self._accepted(Accepted(key, self._count, peer, self._system.wall(), subject))
+
+    # --- handing over
+
+    def rest(self, resting: bool) -> None:
+        """Accept nobody for a while: who comes waits; or accept again."""
+        self._resting = resting
+        for key in self._open:
+            if resting:
+                self._unwatch(key)
+            else:
+                self._watch(key)
+
+    def asks(self) -> bool:
+        """Return whether somebody has been accepted whom the engine has not heard of yet."""
+        return self._reception.asks()
+
+    def everything(self) -> dict[str, tuple[int, SocketName | None]]:
+        """Return what is open here, by name, and whose connection it is, if a balancer said so.
+
+        `listen:URL:N` is the N-th socket of that address, `held:N` a connection that waits.
+        """
+        found: dict[str, tuple[int, SocketName | None]] = {}
+        for opened in self._stock.everything(each.sockets for each in self._open.values()):
+            number = 0
+            while (name := place_name(opened.address, number)) in found:
+                number += 1
+            found[name] = opened.fd, None
+        for number, held in self._held.items():
+            if held.fd is not None:
+                found[held_name(number)] = held.fd, held.client
+        return found
+
+    def hold_again(
+        self, number: int, key: Key, fd: int, peer: str, address: str, client: SocketName | None
+    ) -> None:
+        """Have a connection again that waits, as another piesd had it under *number*."""
+        self._held[number] = _Held(key, fd, client, peer, Subject(address=address))
 
     # --- time
 

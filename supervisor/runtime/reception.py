@@ -45,6 +45,10 @@ class Reception:
         self._arrived = arrived
         self._asking: dict[Key, int] = {}
 
+    def asks(self) -> bool:
+        """Return whether something is just being found out about somebody."""
+        return bool(self._asking)
+
     def receive(self, key: Key, spec: Component, connection: Connection, *, names: bool) -> None:
         """Pass *connection* on to where it is decided about, with who is there.
 

@@ -52,7 +52,7 @@ from supervisor.model.events import (
 from supervisor.runtime.builtins import Builtins
 from supervisor.runtime.checks import Checks
 from supervisor.runtime.conditions import Conditions
-from supervisor.runtime.errands import Errands
+from supervisor.runtime.errands import Errand, Errands
 from supervisor.runtime.idle import IdleWatch
 from supervisor.runtime.launches import Launches
 from supervisor.runtime.listeners import ListenerBoard
@@ -62,6 +62,7 @@ from supervisor.runtime.output import Outputs
 from supervisor.runtime.quotes import Quotes
 from supervisor.runtime.takeover import Takeover
 from supervisor.runtime.tasks import Tasks
+from supervisor.system.handover import Client
 from supervisor.system.port import Reaped, System
 
 log = logging.getLogger(__name__)
@@ -154,6 +155,7 @@ class Runner:
         self._observers: list[Observer] = []
         self._working = False
         self._running = False
+        self._halted = False
         self._wake = trio.Event()
         self._rest = trio.Event()
 
@@ -184,7 +186,7 @@ class Runner:
 
     def reap(self) -> None:
         """Collect the children that have ended, and tell the engine. Called on SIGCHLD."""
-        for report in self.system.reap():
+        for report in () if self._halted else self.system.reap():
             if self._errands.took(report):
                 continue
             if isinstance(report, Reaped):
@@ -199,20 +201,56 @@ class Runner:
             self._inbox.append(Happened(report.key, happened))
         self._nudge()
 
-    def take_up(self, memory: Memory, born: Mapping[Key, tuple[float, float]]) -> None:
+    def take_up(
+        self,
+        memory: Memory,
+        born: Mapping[Key, tuple[float, float]],
+        handed: Mapping[str, int] | None = None,
+        clients: Mapping[str, Client] | None = None,
+    ) -> None:
         """Go on where another piesd has stopped; to be called before anything else.
 
         Args:
             memory: what it knew, with the times of our engine.
             born: when each child was started, see `supervisor.system.port.Orphan`.
+            handed: descriptors that it has handed over, see `ListenerBoard.everything`.
+            clients: where the connections among them come from.
         """
-        takeover = Takeover(self.system, self.outputs, self.checks, self._listeners, self._idle)
+        takeover = Takeover(
+            self.system,
+            self.outputs,
+            self.checks,
+            self._listeners,
+            self._idle,
+            handed or {},
+            clients or {},
+        )
         now = trio.current_time()
         memory, facts = takeover.take_up(memory, born, now)
         self.engine.recall(memory, now)
         numbers = (each.link.number for each in memory.memos if isinstance(each.link, Connection))
         self._listeners.count_from(max(numbers, default=0))
         self._inbox.extend(facts)
+
+    # --- handing over
+
+    def stirs(self) -> str:
+        """Return what is under way that another program could not go on with, if anything is."""
+        if self._inbox or self._effects:
+            return "there is something to do"
+        return "a client is being asked who it is" if self._listeners.asks() else ""
+
+    def halt(self) -> None:
+        """Do nothing any more: whoever comes after us goes on from here."""
+        self._halted = True
+
+    def run_errand(self, key: Key, argv: Sequence[str]) -> Errand:
+        """Run a program of our own; see `Errands.start`."""
+        return self._errands.start(key, 1, Component(tag=key, argv=tuple(argv)), argv, capture=True)
+
+    def end_errand(self, errand: Errand) -> None:
+        """End such a program if it has not ended."""
+        self._errands.kill(errand)
 
     async def run(self) -> None:
         """Work off the inbox and wake up for deadlines, until cancelled."""
@@ -255,6 +293,8 @@ class Runner:
 
     def _work(self) -> None:
         """Work for one slice. Effects come before events: the engine takes them as under way."""
+        if self._halted:
+            return
         begun = now = trio.current_time()
         self._working = True
         try:

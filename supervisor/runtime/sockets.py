@@ -87,6 +87,11 @@ class SocketStock:
             else:
                 self._close(opened)
 
+    def everything(self, open_now: Iterable[tuple[Opened, ...]]) -> list[Opened]:
+        """Return all that is open, with what is put aside."""
+        found = [opened for sockets in open_now for opened in sockets]
+        return [*found, *(parked.opened for parked in self._parked.values())]
+
     def deadline(self) -> float:
         """Return when the first of those put aside is to be closed, infinity for never."""
         return min((each.until for each in self._parked.values()), default=float("inf"))

@@ -27,7 +27,8 @@ from supervisor.model.events import (
 )
 from supervisor.model.state import UNOBSERVED, Exit, Phase
 from supervisor.runtime.launches import FIRST_PASSED
-from supervisor.system.port import Adopted, ListenError, Orphan
+from supervisor.runtime.listeners import held_name, is_ours, place_name
+from supervisor.system.port import Adopted, ListenError, Orphan, SocketName
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from supervisor.runtime.idle import IdleWatch
     from supervisor.runtime.listeners import ListenerBoard
     from supervisor.runtime.output import Outputs
+    from supervisor.system.handover import Client
     from supervisor.system.port import System
 
 log = logging.getLogger(__name__)
@@ -55,12 +57,17 @@ class Takeover:
         checks: Checks,
         listeners: ListenerBoard,
         idle: IdleWatch,
+        handed: Mapping[str, int],
+        clients: Mapping[str, Client],
     ) -> None:
+        """Take what it works with, and the descriptors that were handed over, by their names."""
         self._system = system
         self._outputs = outputs
         self._checks = checks
         self._listeners = listeners
         self._idle = idle
+        self._handed = {name: fd for name, fd in handed.items() if is_ours(name)}
+        self._clients = clients
         self._facts: list[Happened] = []
 
     def take_up(
@@ -83,13 +90,33 @@ class Takeover:
         # Servers own the sockets of their listeners, so it must be known who is there.
         for each in memory.memos:
             adopted = there.get(each.key)
-            if isinstance(each.link, Connection) and not _is_served(each, adopted):
-                continue  # Its client is gone with whom it waited for.
+            client = isinstance(each.link, Connection) and not _is_served(each, adopted)
+            if client and not self._hold(each):
+                continue  # It is gone with whom it waited for.
             left.append(self._take_up(each, adopted, now))
         servers = {each.link.owner: each for each in left if isinstance(each.link, Connection)}
         for each in left:
             self._open(each, servers.get(each.key), there)
+        for fd in self._handed.values():
+            self._system.close(fd)
         return replace(memory, memos=tuple(left)), self._facts
+
+    def _hold(self, memo: Memo) -> bool:
+        """Hold a connection that waits, if it was handed over."""
+        link = memo.link
+        assert isinstance(link, Connection)
+        fd = self._handed.pop(held_name(link.number), None)
+        if fd is None:
+            return False
+        if memo.state.phase is not Phase.WAITING:
+            self._system.close(fd)
+            return False
+        given = self._clients.get(held_name(link.number))
+        client = None if given is None else SocketName(given.address, given.port)
+        self._listeners.hold_again(
+            link.number, memo.key.partition("#")[0], fd, link.peer, link.address, client
+        )
+        return True
 
     # --- processes
 
@@ -145,24 +172,26 @@ class Takeover:
         key, spec, state = memo.key, memo.spec, memo.state
         if "#" in key or not spec.sockets:
             return
+        handed = self._handed_over(spec)
         if not spec.listens:
             adopted = there.get(key)
-            if adopted is not None and adopted.pid is not None:
-                found = self._inherited(key, state.generation, spec)
-                if found:
-                    self._listeners.restore(key, spec, found)
+            if handed is None and adopted is not None and adopted.pid is not None:
+                handed = self._inherited(key, state.generation, spec)
+            if handed is not None:
+                self._listeners.restore(key, spec, handed)
             return
         if not state.listener:
             return
         if state.phase is Phase.STOPPING:
             self._report(key, ListenerClosed(state.generation))
             return
-        found = number = None
+        number = None
         if server is not None and isinstance(server.link, Connection) and spec.owned:
             number = server.link.number
-            found = self._inherited(server.key, server.state.generation, spec)
+            if handed is None:
+                handed = self._inherited(server.key, server.state.generation, spec)
         try:
-            self._listeners.restore(key, spec, found, server=number, asleep=state.throttled)
+            self._listeners.restore(key, spec, handed, server=number, asleep=state.throttled)
         except ListenError as error:
             why = Exit(
                 stage=error.stage,
@@ -176,6 +205,25 @@ class Takeover:
             self._idle.owns(server.key, server.state.generation)
         if state.phase is Phase.STARTING:
             self._report(key, Listening(state.generation, self._system.wall()))
+
+    def _handed_over(self, spec: Component) -> list[int] | None:
+        """Return the sockets of *spec* that were handed over, if all were."""
+        found: list[int] = []
+        for address in spec.sockets:
+            names = (place_name(address, number) for number in range(len(self._handed)))
+            name = next((each for each in names if each in self._handed), None)
+            if name is None:
+                break
+            fd = self._handed.pop(name)
+            if not self._system.take_over(fd, address):
+                self._system.close(fd)
+                break
+            found.append(fd)
+        if len(found) == len(spec.sockets):
+            return found
+        for fd, address in zip(found, spec.sockets, strict=False):
+            self._system.unlisten(fd, address)
+        return None
 
     def _inherited(self, key: Key, generation: int, spec: Component) -> list[int] | None:
         """Return copies of the listening sockets that a child has, if it has them all."""

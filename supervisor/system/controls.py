@@ -18,27 +18,34 @@ class ControlSockets:
         """What could not be opened; the first process tries again later."""
         self.sockets: list[socket.socket] = []
         """What is open, for whoever begins to serve."""
+        self._open: dict[Address, socket.socket] = {}
         self.addresses: list[Address] = []
         """Where clients find us."""
         self._closers: list[Callable[[], None]] = []
 
-    def open(self, address: Address) -> socket.socket:
-        """Open a control socket.
+    def open(self, address: Address, handed: int | None = None) -> socket.socket:
+        """Open a control socket, or go on with one that was *handed* over.
 
         Raises:
             AlreadyRunning: somebody listens on that UNIX socket.
             CannotListen: any other reason.
         """
         self._missing[address] = None
-        opened = open_control(address)
+        opened = open_control(address) if handed is None else socket.socket(fileno=handed)
         del self._missing[address]
         self.sockets.append(opened)
+        self._open[address] = opened
         if address not in self.addresses:
             self.addresses.append(address)
         self._closers.append(closing(opened, address))
         if isinstance(address, UnixAddress):
             self._places[address] = place_of(address.path)
         return opened
+
+    def files(self) -> dict[Address, int]:
+        """Return the descriptors of what is open; the latest, where one was opened anew."""
+        found = {address: opened.fileno() for address, opened in self._open.items()}
+        return {address: fd for address, fd in found.items() if fd >= 0}
 
     def lost(self) -> list[Address]:
         """Return where a client would not find us: the path is gone, or somebody else's."""

@@ -133,6 +133,10 @@ class LinuxSystem:
             return None
         return fd
 
+    def take_over(self, fd: int, address: Address) -> bool:
+        """Hold *fd* as a socket that listens at *address*; False: it is none."""
+        return self._listeners.take_over(fd, address)
+
     def signal(
         self,
         key: Key,

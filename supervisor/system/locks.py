@@ -39,13 +39,24 @@ class InstanceLock:
         self._instance = instance
         self._fd = -1
 
-    def acquire(self) -> None:
+    @property
+    def fd(self) -> int:
+        """The descriptor that holds the lock, -1 for none; a copy of it holds it as well."""
+        return self._fd
+
+    def acquire(self, handed: int | None = None) -> None:
         """Take the lock, at once or not at all.
+
+        Args:
+            handed: a descriptor with which another program of this process has it.
 
         Raises:
             AlreadyRunning: another process has it.
             OSError: the file cannot be opened.
         """
+        if handed is not None and self._is_current(handed):
+            self._fd = handed
+            return
         while True:
             flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
             fd = os.open(self.path, flags, 0o644)

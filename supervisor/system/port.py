@@ -177,6 +177,9 @@ class System(Protocol):
         None if it has none there, or we have no right to it.
         """
 
+    def take_over(self, fd: int, address: Address) -> bool:
+        """Hold *fd* as a socket that listens at *address*; False: it is none."""
+
     def reap(self) -> list[Reaped | TreeReport]:
         """Collect every child that has ended (after SIGCHLD), with what is left of its tree.
 

@@ -270,6 +270,30 @@ prerequisites = ["slow"]
         assert daemon.row("slow")["PID"] == pid
 
 
+def test_leftovers_are_stopped_first_where_that_is_asked(tmp_path: Path) -> None:
+    config = """
+[component.first]
+mode = "startup"
+command = "true"
+[component.a]
+command = "sleep 1000000"
+[component.b]
+command = "sleep 1000001"
+prerequisites = ["a"]
+"""
+    with piesd(tmp_path, marked(tmp_path, config)) as daemon:
+        daemon.until_status("b", "running")
+        before = pids(daemon)
+        daemon.kill()
+        daemon.again("--adopt=no")
+        daemon.until_status("b", "running")
+        assert not any(map(alive, before.values()))
+        assert daemon.row("a")["restarts"] == 0
+        assert daemon.row("first")["status"] == "finished"
+        assert daemon.log.count("'first' started") == 2
+        assert daemon.log.index("'b' stopped") < daemon.log.index("'a' stopped")
+
+
 def test_a_ledger_that_cannot_be_understood_is_named_and_nothing_is_started(
     tmp_path: Path,
 ) -> None:
