@@ -89,7 +89,7 @@ def test_the_unit_says_what_supervising_needs(manager: str) -> None:
         "WatchdogSec": "30",
         "Restart": "on-failure",
         "RestartPreventExitStatus": "78",
-        "KillMode": "mixed",
+        "KillMode": "process",
         "Delegate": "yes",
         "OOMPolicy": "continue",
         "TasksMax": "infinity",
