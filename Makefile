@@ -14,12 +14,13 @@ python = .venv/bin/python
 # What is Python and ours; bench is left out while there is none.
 sources = supervisor tests $(wildcard bench)
 
-.PHONY: help run test quick bench format lock changelog clean
+.PHONY: help run test quick chaos bench format lock changelog clean
 
 help:
 	@echo 'make run        run piesd in the foreground on conf.d/'
 	@echo 'make test       everything that CI runs: format, lint, import directions, types, tests'
 	@echo 'make quick      the tests of the inside alone, in seconds'
+	@echo 'make chaos      kill piesd and what it depends on again and again, for long'
 	@echo 'make format     format the code and mend what the linter can mend'
 	@echo 'make bench      measure what piesd costs (QUICK=1: in a minute); see docs/performance.md'
 	@echo 'make lock       write requirements/*.lock anew (LOCK_ARGS=--upgrade: the newest that fits)'
@@ -47,6 +48,11 @@ test:
 	$(python) -m towncrier build --draft --version next >/dev/null
 	@echo '== tests'
 	$(python) -m pytest $(PYTEST_ARGS)
+
+# The same tests as in `test`, for half an hour. CHAOS_SEED=N does one of them again.
+chaos:
+	@$(env)
+	CHAOS=1 $(python) -m pytest -s $(PYTEST_ARGS) tests/chaos
 
 quick:
 	@$(env)

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,9 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 _GRAIN = 0.02
 """Seconds by which the start of a process may seem to be off: the kernel counts in ticks."""
+
+_EXECUTING = 2.0
+"""Seconds for which it is waited, at the very start, for what is between two programs."""
 
 _PAUSES = (0.001, 0.004, 0.02, 0.1, 0.4)
 """Seconds between the looks for the status of what has ended and was not waited for."""
@@ -60,11 +64,11 @@ class Fosters:
         by_name = {(each.key, each.generation): each for each in orphans}
         found: dict[tuple[str, int], list[ProcessInfo]] = {name: [] for name in by_name}
         leaders = {each.pid: each for each in orphans if each.pid is not None}
-        for info in every_process():
-            name = self._name(info)
-            if name is None and info.pid in leaders and _fits(info, leaders[info.pid]):
-                # It shows no marker, as it has another user or has written over its environment.
-                name = (leaders[info.pid].key, leaders[info.pid].generation)
+        for info, said in self._named(every_process()):
+            # It may show no marker, as it has another user or has written over its environment.
+            known = leaders.get(info.pid) if said is None else None
+            fits = known is not None and _fits(info, known)
+            name = (known.key, known.generation) if known is not None and fits else said
             if name in found:
                 found[name].append(info)
         for name, orphan in by_name.items():
@@ -84,11 +88,26 @@ class Fosters:
         self.look_after_the_lost()
         return result
 
-    def _name(self, info: ProcessInfo) -> tuple[str, int] | None:
-        try:
-            return self._forest.marked(info.pid)
-        except InExec:
-            return None
+    def _named(
+        self, processes: Iterable[ProcessInfo]
+    ) -> Iterator[tuple[ProcessInfo, tuple[str, int] | None]]:
+        """Yield each process with whose it says that it is.
+
+        What is just being executed is waited for: it may be a child that nobody has written down,
+        and that would otherwise be started twice.
+        """
+        until = time.monotonic() + _EXECUTING
+        while processes:
+            later = []
+            for info in processes:
+                try:
+                    yield info, self._forest.marked(info.pid)
+                except InExec:
+                    if time.monotonic() < until:
+                        later.append(info)
+                    else:
+                        yield info, None
+            processes = later
 
     def _take(self, orphan: Orphan, found: Sequence[ProcessInfo]) -> None:
         """Plant the tree of *orphan*, if there is anything of it."""

@@ -99,13 +99,13 @@ def status_of_zombie(pid: int) -> int | None:
 
 
 def every_process() -> Iterator[ProcessInfo]:
-    """Yield every process that there is, but for ourselves."""
+    """Yield every process of a session, but for ourselves. Threads of the kernel are in none."""
     me = str(os.getpid())
     with os.scandir("/proc") as entries:
         for entry in entries:
             if entry.name.isdigit() and entry.name != me:
                 info = read_process(int(entry.name))
-                if info is not None:
+                if info is not None and info.session:
                     yield info
 
 

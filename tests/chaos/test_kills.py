@@ -1,0 +1,186 @@
+"""piesd is killed again and again at random moments, under load: that costs nothing.
+
+`make chaos` does it at length; the run that everybody does is short. Each prints its seed.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import select
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from piesd_process import Piesd, heir, piesd
+from supervisor.system.proctable import InExec, every_process, read_variable
+
+pytestmark = [pytest.mark.real, pytest.mark.slow]
+
+LONG = bool(os.environ.get("CHAOS"))
+KILLS = 100 if LONG else 4
+STEADY = 150 if LONG else 30
+OTHERS = 10 if LONG else 3
+"""Of each kind that is always on the move."""
+
+SEED = int(os.environ.get("CHAOS_SEED") or random.randrange(10**6))
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left() -> Iterator[None]:
+    with heir():
+        yield
+
+
+KINDS = {
+    "steady": 'command = "sleep 1000000"\n',
+    "quick": 'shell = true\ncommand = "exec sleep 0.{some}"\nrespawn = {{ max = 100000 }}\n',
+    "failing": 'shell = true\ncommand = "exit 3"\nrespawn = {{ max = 3, sleep = 1 }}\n',
+    "deaf": (
+        "shell = true\n"
+        "command = \"trap '' TERM; while :; do sleep 0.1; done\"\nstop-timeout = 0.3\n"
+    ),
+    "leaves": 'shell = true\ncommand = "setsid sleep 1000001 & exec sleep 0.{some}"\n'
+    "respawn = {{ max = 100000 }}\nstop-timeout = 0.3\n",
+    "echo": 'mode = "inetd"\ncommand = "cat"\nsocket = "unix://{home}/{tag}.sock"\n',
+    "job": 'mode = "once"\ncommand = "sleep 1000002"\n',
+}
+
+
+def configuration(home: Path) -> str:
+    text = f'[daemon]\nshutdown-timeout = 10\n[defaults]\nenv = {{ CHAOS = "{home}" }}\n'
+    for kind, table in KINDS.items():
+        for number in range(STEADY if kind == "steady" else OTHERS):
+            tag = f"{kind}{number}"
+            filled = table.format(some=number % 10, home=home, tag=tag)
+            text += f"[component.{tag}]\n{filled}"
+            if kind == "steady" and number % 3:
+                text += f'prerequisites = ["steady{number - 1}"]\n'
+    return text
+
+
+def ours(home: Path) -> dict[str, list[tuple[int, int]]]:
+    """Return PID and start time of every live process of a component, by its marker."""
+    found: dict[str, list[tuple[int, int]]] = {}
+    for info in every_process():
+        with suppress(OSError, InExec):
+            if info.alive and read_variable(info.pid, b"CHAOS") == str(home).encode():
+                marker = (read_variable(info.pid, b"PIESD_MARKER") or b"").decode()
+                found.setdefault(marker.rpartition(" ")[2], []).append((info.pid, info.started))
+    return found
+
+
+def key_of(marker: str) -> str:
+    return marker.split("/")[2].partition("%23")[0]
+
+
+class Load:
+    """Orders, and clients who stay and want an answer until the end."""
+
+    def __init__(self, home: Path, luck: random.Random) -> None:
+        self._home, self._luck = home, luck
+        self.clients: list[socket.socket] = []
+        self.daemon: Piesd | None = None
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._give_orders)
+        self._thread.start()
+
+    def _give_orders(self) -> None:
+        """Stop and start what may be; whoever was killed meanwhile does not answer."""
+        while not self._over.is_set():
+            tag = f"{self._luck.choice(['deaf', 'leaves', 'quick'])}{self._luck.randrange(OTHERS)}"
+            method = self._luck.choice(["PUT", "DELETE", "POST"])
+            with suppress(OSError, ValueError, AssertionError):
+                if self.daemon is not None:
+                    self.daemon.order(method, {"op": "tag", "arg": tag}, None)
+            select.select([], [], [], 0.02)
+
+    def come(self) -> None:
+        """Have another client that is served from now on, until the end."""
+        client = socket.socket(socket.AF_UNIX)
+        client.settimeout(30)
+        client.connect(str(self._home / f"echo{self._luck.randrange(OTHERS)}.sock"))
+        client.sendall(b"first")
+        assert client.recv(100) == b"first"
+        self.clients.append(client)
+
+    def ask(self) -> None:
+        """All who were ever served are served still."""
+        for client in self.clients:
+            client.sendall(b"again")
+            assert client.recv(100) == b"again"
+
+    def leave(self) -> None:
+        self._over.set()
+        self._thread.join()
+        for client in self.clients:
+            client.close()
+
+
+def test_kills_cost_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    luck = random.Random(SEED)
+    with capsys.disabled():
+        print(f"\nchaos: {KILLS} kills, seed {SEED}")
+    took: list[float] = []
+    with piesd(tmp_path, configuration(tmp_path)) as daemon:
+        load = Load(tmp_path, luck)
+        try:
+            daemon.until(lambda: all_steady_run(daemon), "everything runs")
+            steady = steady_processes(tmp_path)
+            for _ in range(KILLS):
+                load.daemon = daemon
+                load.come()
+                select.select([], [], [], luck.uniform(0, 0.3))
+                daemon.kill()
+                select.select([], [], [], luck.choice([0, 0, luck.uniform(0, 0.5)]))
+                begun = time.monotonic()
+                daemon.again()
+                took.append(time.monotonic() - begun)
+                expect_no_doubles(tmp_path)
+                assert steady_processes(tmp_path) == steady
+                load.ask()
+            load.daemon = None
+        finally:
+            load.leave()
+        assert steady_processes(tmp_path) == steady
+        assert {row["restarts"] for row in daemon.rows() if row["tag"].startswith("steady")} == {0}
+        known = {row["PID"] for row in daemon.rows() if row.get("PID")}
+        daemon.until(lambda: not strangers(daemon, tmp_path), "everything belongs to somebody")
+        assert known
+        assert daemon.order("DELETE", True, 30).json == {"status": "OK"}
+        daemon.until(lambda: not ours(tmp_path), "nothing is left")
+        for word in ("kind=bug", "this is a bug", "Traceback"):
+            assert word not in daemon.log, daemon.log
+    with capsys.disabled():
+        print(f"chaos: ready again after {sorted(took)[len(took) // 2]:.2f} s (median)")
+
+
+def all_steady_run(daemon: Piesd) -> bool:
+    rows = [row for row in daemon.rows() if row["tag"].startswith(("steady", "job"))]
+    return all(row["status"] == "running" for row in rows)
+
+
+def steady_processes(home: Path) -> dict[str, list[tuple[int, int]]]:
+    found = {key_of(marker): pids for marker, pids in ours(home).items()}
+    return {key: pids for key, pids in found.items() if key.startswith(("steady", "job"))}
+
+
+def expect_no_doubles(home: Path) -> None:
+    """Of no component do two generations live at once."""
+    generations: dict[str, set[str]] = {}
+    for marker in ours(home):
+        _, _, key, generation = marker.split("/")
+        if "%23" not in key:  # Connections are as many as there are clients.
+            generations.setdefault(key, set()).add(generation)
+    assert all(len(each) == 1 for each in generations.values()), generations
+
+
+def strangers(daemon: Piesd, home: Path) -> set[str]:
+    """Return of which components something lives that piesd takes for down."""
+    down = {row["tag"] for row in daemon.rows() if row["status"] in ("stopped", "finished")}
+    return {key for key in map(key_of, ours(home)) if key in down}
