@@ -1,7 +1,7 @@
 """nginx, redis and PostgreSQL as components: their files, their configuration, a real question.
 
-Each lives in a directory of its own and listens on a port of the loopback interface that the kernel
-has chosen. As root, PostgreSQL runs as another user, because it refuses to be root.
+Each lives in a directory of its own and listens on a port of the loopback interface that nobody
+else is given. As root, PostgreSQL runs as another user, because it refuses to be root.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
+
+from places import free_port
 
 _SECONDS = 20.0
 """How long one question may take; they are asked again until there is an answer."""
@@ -35,14 +37,6 @@ class Program(NamedTuple):
     clean: str
     """What its log says of a clean shutdown."""
     log: Path
-
-
-def free_port() -> int:
-    """Return a port that nobody listens on: the kernel does not give it out again soon."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def missing(name: str) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from piesd_process import PATIENCE, Piesd, piesd
+from places import free_port, let_others_in
 
 pytestmark = [
     pytest.mark.real,
@@ -172,13 +172,6 @@ def passwd(home: Path, *words: str, typed: str = "") -> str:
     ).stdout.strip()
 
 
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port: int = one.getsockname()[1]
-        return port
-
-
 @pytest.fixture(scope="module", params=["toml", "pies"])
 def house(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
     home: Path = tmp_path_factory.mktemp(request.param)
@@ -186,9 +179,7 @@ def house(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 def _run(home: Path, syntax: str) -> Iterator[House]:
-    for each in (home, *home.parents):
-        if str(each).startswith("/tmp/"):
-            each.chmod(each.stat().st_mode | 0o055)  # Other users have to get to the socket.
+    let_others_in(home)  # They have to get to the socket.
     make_certificates(home)
     passwd(home, "ann", "--stdin", typed="sesame\n")
     passwd(home, "boss", "--stdin", "--group", "ops", typed="s3cret\n")

@@ -24,6 +24,7 @@ from msgspec.structs import replace
 from asked import ROOT, Desk
 from guarded import DENY, basic, let, line, only, token_line
 from guarded import guarded as guarded_desk
+from places import let_others_in
 from supervisor.api.limits import Limits
 from supervisor.api.serve import serve
 from supervisor.client import Client
@@ -307,7 +308,7 @@ async def test_a_certificate_that_cannot_be_used_refuses_the_start(
 async def test_another_user_on_the_unix_socket_sees_and_does_what_its_rules_allow(
     tmp_path: Path,
 ) -> None:
-    _open_up(tmp_path)
+    let_others_in(tmp_path)
     async with served(tmp_path) as here:
         daemon = Curl("--unix-socket", here.path, uid=1)
         assert await daemon("http://x/programs?fields=tag") == (
@@ -327,7 +328,7 @@ async def test_another_user_on_the_unix_socket_sees_and_does_what_its_rules_allo
 @needs_root
 @pytest.mark.root
 async def test_groups_of_the_machine_count(tmp_path: Path) -> None:
-    _open_up(tmp_path)
+    let_others_in(tmp_path)
     rule = replace(let("sys"), who="group")
     async with served(tmp_path, user_acl=Acl((rule, DENY))) as here:
         assert (await Curl("--unix-socket", here.path, uid=3)("http://x/programs"))[0] == 200
@@ -339,7 +340,7 @@ async def test_groups_of_the_machine_count(tmp_path: Path) -> None:
 async def test_a_socket_has_the_owner_the_group_and_the_mode_that_were_asked_for(
     tmp_path: Path,
 ) -> None:
-    _open_up(tmp_path)
+    let_others_in(tmp_path)
     address = UnixAddress(path=str(tmp_path / "ctl"), user="daemon", group="sys", mode=0o620)
     async with served(tmp_path, unix=address) as here:
         status = os.stat(here.path)
@@ -408,13 +409,6 @@ async def test_the_client_knows_tls_from_what_is_none(tmp_path: Path, file: Prov
         local = Client(UnixPlace(here.path), 20, credentials=Password("ann", "sesame"))
         rows = await trio.to_thread.run_sync(local.programs)
         assert [row["tag"] for row in rows] == ["web", "db"]
-
-
-def _open_up(directory: Path) -> None:
-    """Let other users get to what is in *directory*."""
-    for each in (directory, *directory.parents):
-        if str(each).startswith("/tmp/"):
-            each.chmod(each.stat().st_mode | 0o055)
 
 
 # --- what hangs

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from piesd_process import PATIENCE, Piesd, piesd
-from real_programs import free_port
+from places import free_port
 
 pytestmark = pytest.mark.real
 

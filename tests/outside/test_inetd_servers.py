@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from piesd_process import PATIENCE, piesd
-from real_programs import executable, free_port
+from places import free_port
+from real_programs import executable
 from socket_clients import (
     OTHER,
     digest,

@@ -21,6 +21,7 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from piesd_process import Piesd
+from places import free_port
 from running import RealHouse, real_house
 from supervisor.model.component import Component, ExitAction, Respawn
 from supervisor.model.effects import Mail
@@ -81,13 +82,6 @@ def postbox(port: int = 0, **more: Any) -> Iterator[tuple[Postbox, int]]:
         yield box, controller.port
     finally:
         controller.stop()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def letter(*to: str, message: str = MESSAGE) -> Letter:

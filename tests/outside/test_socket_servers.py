@@ -14,7 +14,8 @@ from textwrap import dedent
 import pytest
 
 from piesd_process import PATIENCE, Piesd, alive, piesd
-from real_programs import executable, free_port
+from places import free_port
+from real_programs import executable
 from socket_clients import (
     OTHER,
     digest,
@@ -58,9 +59,7 @@ def kill(daemon: Piesd, pid: int) -> None:
 @pytest.mark.skipif(os.geteuid() != 0, reason="in.tftpd must be root to become nobody")
 @needs("in.tftpd", "tftp")
 def test_tftpd_waits_is_killed_becomes_idle_and_is_there_for_the_next(home: Path) -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port(kind=socket.SOCK_DGRAM)
     content = something_big(home / "file", 2 << 20)
     (home / "file").chmod(0o644)
     config = f"""

@@ -19,6 +19,7 @@ import psutil
 import pytest
 
 from piesd_process import PATIENCE, piesd
+from places import free_port
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may become another")
 SERVER = """
@@ -50,13 +51,6 @@ while True:
     client.sendall(b"passed")
     client.close()
 """
-
-
-def free_port(host: str = "127.0.0.1", kind: int = socket.SOCK_STREAM) -> int:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, kind) as probe:
-        probe.bind((host, 0))
-        return int(probe.getsockname()[1])
 
 
 def connect(address: Any, kind: int = socket.SOCK_STREAM) -> socket.socket:
