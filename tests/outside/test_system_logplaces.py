@@ -65,12 +65,12 @@ def test_a_fifo_is_never_rotated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     log.close()
 
 
-@pytest.mark.parametrize("name", ["/dev/fd/{}", "/proc/self/fd/{}", f"/proc/{os.getpid()}/fd/{{}}"])
+@pytest.mark.parametrize("name", ["/dev/fd/{fd}", "/proc/self/fd/{fd}", "/proc/{pid}/fd/{fd}"])
 def test_our_own_stream_is_shared_and_never_rotated(tmp_path: Path, name: str) -> None:
     path = tmp_path / "out"
     fd = os.open(path, os.O_WRONLY | os.O_CREAT)
     os.write(fd, b"before\n")
-    log = LogFile(name.format(fd), rotate_size=10)
+    log = LogFile(name.format(pid=os.getpid(), fd=fd), rotate_size=10)
     log.write([lines(0, 5)])
     os.write(fd, b"after\n")
     log.write([lines(5, 1)])
