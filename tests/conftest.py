@@ -1,9 +1,17 @@
 """Settings that all tests share."""
 
+from __future__ import annotations
+
 import os
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+import seated
 
 # CI must give the same verdict for the same commit, so it draws the same examples each time and
 # does not judge speed. A developer draws new ones each time and gets the shortest failing one kept.
@@ -22,6 +30,30 @@ if QUICK:
     settings.load_profile("quick")
 else:
     settings.load_profile("ci" if os.environ.get("CI") else "dev")
+
+MOST_WORKERS = 4
+"""Each worker imports and collects everything, so that many more would not pay."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """In a worker: keep what sits on the low descriptors from the children of tests."""
+    if hasattr(config, "workerinput"):
+        for number in range(seated.FIRST, seated.LAST + 1):
+            os.set_inheritable(number, False)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Say how many workers `-n auto` has: one for each processor; none beside the only one."""
+    processors = len(os.sched_getaffinity(0))
+    return min(processors, MOST_WORKERS) if processors > 1 else 0
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes(config: pytest.Config, specs: list[Any]) -> None:
+    """Start the workers so that the tests' children and theirs pipes do not meet."""
+    for spec in specs:
+        spec.python = shlex.join([sys.executable, str(Path(seated.__file__).resolve())])
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
