@@ -15,8 +15,8 @@ from supervisor.model.state import Exit
 
 
 def examples(count: int) -> int:
-    """Return how many histories to draw where *count* are wanted: fewer in `make quick`."""
-    return max(5, count // 10) if os.environ.get("QUICK") else count
+    """Return how many examples to draw where *count* are wanted: few in `make quick`."""
+    return max(5, count // 20) if os.environ.get("QUICK") else count
 
 
 LISTENING = (Mode.INETD, Mode.ACCEPT, Mode.PASS_FD)

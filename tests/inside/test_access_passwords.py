@@ -64,6 +64,7 @@ def test_a_hash_fits_its_own_password_alone_and_no_two_are_alike() -> None:
     assert not passwords.is_password("$argon2id$broken", "é")
 
 
+@pytest.mark.slow
 def test_the_cost_is_that_of_the_recommendation_unless_it_is_given() -> None:
     """Source: RFC 9106 section 4, the second recommended option, less its lanes."""
     assert "m=65536,t=3" in passwords.hash_password("x")

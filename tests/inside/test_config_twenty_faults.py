@@ -128,6 +128,7 @@ def test_a_file_that_is_no_toml_at_all_is_left_after_fifty_faults() -> None:
     assert [problem.line for problem in problems] == list(range(1, 52))
 
 
+@pytest.mark.slow
 def test_a_large_file_with_many_faults_is_left_soon() -> None:
     problems: list[Problem] = []
     assert toml.read("a = = 1\n" * 200_000, "a.toml", problems) is None

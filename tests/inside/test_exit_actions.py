@@ -377,6 +377,7 @@ def test_a_command_outlives_the_configuration_of_its_component() -> None:
     assert list(sim.engine.world.states) == ["web"]
 
 
+@pytest.mark.slow
 def test_a_crash_loop_with_a_hanging_command_does_not_fill_the_machine() -> None:
     sim = running(web(SAVE, respawn=Respawn(max=1000)))
     for _ in range(MOST_COMMANDS + 5):

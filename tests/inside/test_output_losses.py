@@ -265,6 +265,7 @@ async def test_children_that_end_while_the_buffer_is_full_lose_nothing(
     assert house.log("/web").data == b"".join(KIB[:1100])
 
 
+@pytest.mark.slow
 async def test_all_buffers_together_are_bounded(house: House, autojump_clock: MockClock) -> None:
     house.system.gate = trio.Event()
     for number in range(100):
@@ -448,6 +449,7 @@ async def test_the_end_tries_our_own_log_once_more(house: House, autojump_clock:
     assert house.log("stderr").data == b"piesd: one\n"
 
 
+@pytest.mark.slow
 async def test_a_thousand_forgotten_components_leave_nothing_behind(
     house: House, autojump_clock: MockClock
 ) -> None:

@@ -221,6 +221,7 @@ async def test_what_a_long_absence_costs_is_counted_and_told_at_its_place(
     assert house.courier().lines == [*kept, remark, b"after"]
 
 
+@pytest.mark.slow
 async def test_a_collector_that_takes_little_at_a_time_gets_everything(
     house: House, autojump_clock: MockClock
 ) -> None:

@@ -1,5 +1,6 @@
 """The ring: the last lines of a stream, whatever the blocks were that brought them."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -23,6 +24,7 @@ def test_an_empty_ring_has_no_tail() -> None:
     assert Ring().tail(10) == []
 
 
+@pytest.mark.slow
 def test_the_last_thousand_lines_are_kept_of_a_million() -> None:
     ring = Ring()
     for number in range(0, 1_000_000, 500):

@@ -99,6 +99,7 @@ def test_a_file_with_too_many_faults_is_given_up() -> None:
     assert "the rest is not read" in found[-1][1]
 
 
+@pytest.mark.slow
 def test_a_file_with_too_many_unknown_words_is_given_up() -> None:
     found = found_in("".join(f"unknown{number};\n" for number in range(5000)))
     assert len(found) == MOST_IN_ALL + 1

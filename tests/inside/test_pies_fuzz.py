@@ -216,6 +216,7 @@ def test_a_large_text_of_garbage_is_given_up_soon(text: str) -> None:
         _check(text)
 
 
+@pytest.mark.slow
 def test_a_thousand_components_are_read_in_a_moment() -> None:
     one = """component web{0} {{
         command "/bin/prog {0}";

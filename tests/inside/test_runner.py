@@ -6,6 +6,7 @@ import errno
 import os
 from signal import SIGCONT, SIGKILL, SIGTERM
 
+import pytest
 import trio
 import trio.testing
 
@@ -238,6 +239,7 @@ async def test_the_shutdown_leaves_neither_child_nor_listener(
             assert not home.system.listeners
 
 
+@pytest.mark.slow
 async def test_much_work_is_cut_into_slices() -> None:
     """The real clock runs here: what is looked at is who gets a turn, not how long it takes."""
     many = [Component(tag=f"c{n}", argv=("c",)) for n in range(2000)]

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec import UNSET
 
+from histories import examples
 from supervisor.model.description import Description
 from supervisor.model.errors import BadSelector
 from supervisor.selectors import (
@@ -41,7 +42,9 @@ from supervisor.selectors.globs import glob_matcher
 from supervisor.selectors.words import MODES, RESERVED, STATUSES, TYPES
 
 # How long an example takes is the machine's affair, and no reason to fail.
-QUICK = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+CALM = settings(
+    max_examples=examples(40), deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
 
 any_string = st.text(st.characters(codec="utf-8"), max_size=6)
 strings = (
@@ -144,13 +147,13 @@ def naive(selector: Selector, row: Description, graph: Mapping[str, Sequence[str
             return any(naive(part, row, graph) for part in parts)
 
 
-@QUICK
+@CALM
 @given(odd_selectors)
 def test_text_that_is_printed_reads_as_the_same_selector(selector: Selector) -> None:
     assert parse_text(to_text(selector)) == selector
 
 
-@QUICK
+@CALM
 @given(odd_selectors)
 def test_from_json_to_text_and_back_nothing_is_lost(selector: Selector) -> None:
     written = json.dumps(to_json(selector))
@@ -159,7 +162,7 @@ def test_from_json_to_text_and_back_nothing_is_lost(selector: Selector) -> None:
     assert from_json(json.loads(written)) == selector
 
 
-@QUICK
+@CALM
 @given(fitting_selectors, st.lists(descriptions, min_size=1, max_size=6), graphs)
 def test_what_is_compiled_matches_what_the_specification_says(
     selector: Selector, rows: list[Description], graph: dict[str, list[str]]
@@ -172,7 +175,7 @@ def test_what_is_compiled_matches_what_the_specification_says(
         assert verdict(row).matches is expected
 
 
-@settings(QUICK, max_examples=120)
+@settings(CALM, max_examples=examples(120))
 @given(
     st.text("ab-!^][*?|&~\\", max_size=8),
     st.lists(st.text("ab-!^][*?|&~\\\n", max_size=5), max_size=5),
@@ -192,13 +195,13 @@ def read(source: bytes | str) -> None:
             parse_text(source)
 
 
-@QUICK
+@CALM
 @given(st.binary(max_size=40) | st.text(max_size=40))
 def test_garbage_is_refused_and_nothing_worse(source: bytes | str) -> None:
     read(source)
 
 
-@settings(QUICK, max_examples=80)
+@settings(CALM, max_examples=examples(80))
 @given(
     st.lists(
         st.sampled_from([*RESERVED, "web", "'w b'", '"x"', *"()=,'\"{}[]!*", "running", "respawn"]),
@@ -209,7 +212,7 @@ def test_words_in_any_order_are_refused_and_nothing_worse(source: str) -> None:
     read(source)
 
 
-@QUICK
+@CALM
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.floats() | strings,
