@@ -29,7 +29,7 @@ MODEL = "xinetd"
 EXEC = 0.0005
 """Seconds from `connect` to the program, beyond the floor's, that are aimed at."""
 
-_PATIENCE = 10.0
+_PATIENCE = 30.0
 
 # A client that has seen the end resets the connection: no port is kept for the time to come.
 _RESET = struct.pack("ii", 1, 0)

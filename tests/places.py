@@ -6,6 +6,8 @@ import os
 import random
 import socket
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 _RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
@@ -38,9 +40,13 @@ def _bound(host: str, kind: int, port: int) -> int:
         return int(probe.getsockname()[1])
 
 
-def let_others_in(directory: Path) -> None:
-    """Let other users get to what is in *directory*, which pytest makes for us alone."""
-    top = Path(tempfile.gettempdir()).resolve()
-    for each in (directory, *directory.parents):
-        if top in each.resolve().parents:
-            each.chmod(each.stat().st_mode | 0o055)
+@contextmanager
+def public_directory() -> Iterator[Path]:
+    """Give a directory that other users may enter.
+
+    Pytest's own is not, and each run that starts meanwhile closes what lies above it again.
+    """
+    with tempfile.TemporaryDirectory(prefix="piesd-", ignore_cleanup_errors=True) as name:
+        path = Path(name)
+        path.chmod(0o755)
+        yield path

@@ -7,7 +7,6 @@ import os
 import signal
 import socket
 import subprocess
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,15 +29,6 @@ def needs(*programs: str) -> pytest.MarkDecorator:
         except FileNotFoundError as error:
             missing.append(str(error))
     return pytest.mark.skipif(bool(missing), reason="; ".join(missing))
-
-
-@contextmanager
-def public_directory() -> Iterator[Path]:
-    """Give a directory that other users may enter, which pytest's own is not."""
-    with tempfile.TemporaryDirectory(prefix="piesd-", ignore_cleanup_errors=True) as name:
-        path = Path(name)
-        path.chmod(0o755)
-        yield path
 
 
 def run(*words: object, code: int | None = 0, text: str = "") -> str:

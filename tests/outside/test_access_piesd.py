@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from piesd_process import PATIENCE, Piesd, piesd
-from places import free_port, let_others_in
+from places import free_port, public_directory
 
 pytestmark = [
     pytest.mark.real,
@@ -173,13 +173,12 @@ def passwd(home: Path, *words: str, typed: str = "") -> str:
 
 
 @pytest.fixture(scope="module", params=["toml", "pies"])
-def house(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    home: Path = tmp_path_factory.mktemp(request.param)
-    yield from _run(home, request.param)
+def house(request: pytest.FixtureRequest) -> Any:
+    with public_directory() as home:  # Other users have to get to the socket.
+        yield from _run(home, request.param)
 
 
 def _run(home: Path, syntax: str) -> Iterator[House]:
-    let_others_in(home)  # They have to get to the socket.
     make_certificates(home)
     passwd(home, "ann", "--stdin", typed="sesame\n")
     passwd(home, "boss", "--stdin", "--group", "ops", typed="s3cret\n")

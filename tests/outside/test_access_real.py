@@ -24,7 +24,7 @@ from msgspec.structs import replace
 from asked import ROOT, Desk
 from guarded import DENY, basic, let, line, only, token_line
 from guarded import guarded as guarded_desk
-from places import let_others_in
+from places import public_directory
 from supervisor.api.limits import Limits
 from supervisor.api.serve import serve
 from supervisor.client import Client
@@ -125,6 +125,12 @@ async def served(
         finally:
             close()
             tcp.close()
+
+
+@pytest.fixture
+def public() -> Iterator[Path]:
+    with public_directory() as path:
+        yield path
 
 
 @pytest.fixture
@@ -306,10 +312,9 @@ async def test_a_certificate_that_cannot_be_used_refuses_the_start(
 @needs_root
 @pytest.mark.root
 async def test_another_user_on_the_unix_socket_sees_and_does_what_its_rules_allow(
-    tmp_path: Path,
+    public: Path,
 ) -> None:
-    let_others_in(tmp_path)
-    async with served(tmp_path) as here:
+    async with served(public) as here:
         daemon = Curl("--unix-socket", here.path, uid=1)
         assert await daemon("http://x/programs?fields=tag") == (
             200,
@@ -327,10 +332,9 @@ async def test_another_user_on_the_unix_socket_sees_and_does_what_its_rules_allo
 
 @needs_root
 @pytest.mark.root
-async def test_groups_of_the_machine_count(tmp_path: Path) -> None:
-    let_others_in(tmp_path)
+async def test_groups_of_the_machine_count(public: Path) -> None:
     rule = replace(let("sys"), who="group")
-    async with served(tmp_path, user_acl=Acl((rule, DENY))) as here:
+    async with served(public, user_acl=Acl((rule, DENY))) as here:
         assert (await Curl("--unix-socket", here.path, uid=3)("http://x/programs"))[0] == 200
         assert (await Curl("--unix-socket", here.path, uid=2)("http://x/programs"))[0] == 403
 
@@ -338,11 +342,10 @@ async def test_groups_of_the_machine_count(tmp_path: Path) -> None:
 @needs_root
 @pytest.mark.root
 async def test_a_socket_has_the_owner_the_group_and_the_mode_that_were_asked_for(
-    tmp_path: Path,
+    public: Path,
 ) -> None:
-    let_others_in(tmp_path)
-    address = UnixAddress(path=str(tmp_path / "ctl"), user="daemon", group="sys", mode=0o620)
-    async with served(tmp_path, unix=address) as here:
+    address = UnixAddress(path=str(public / "ctl"), user="daemon", group="sys", mode=0o620)
+    async with served(public, unix=address) as here:
         status = os.stat(here.path)
         assert (status.st_uid, status.st_gid) == (1, 3)
         assert stat.S_IMODE(status.st_mode) == 0o620

@@ -46,7 +46,7 @@ class Piesd:
         self._environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
         self._environ |= {"XDG_RUNTIME_DIR": str(directory), "HOME": str(directory)}
         self._environ["PIESD_URL"] = f"unix://{self.socket}"
-        words = ["-c", str(self.file), "--instance", "clienttest"]
+        words = ["-c", str(self.file), "--instance", f"clienttest-{os.getpid()}"]
         self.process = subprocess.Popen(
             [sys.executable, "-m", "supervisor", *words, "--socket", f"unix://{self.socket}"],
             stderr=subprocess.PIPE,

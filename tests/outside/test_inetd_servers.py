@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from piesd_process import PATIENCE, piesd
-from places import free_port
+from places import free_port, public_directory
 from real_programs import executable
 from socket_clients import (
     OTHER,
@@ -21,7 +21,6 @@ from socket_clients import (
     held,
     needs,
     one_server,
-    public_directory,
     refuses,
     reload_with,
     run,

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from piesd_process import Piesd, piesd, with_marker
+from places import public_directory
 from real_programs import MAKE, Program, missing
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
@@ -30,9 +30,7 @@ def config(home: Path, *tables: str) -> str:
 @pytest.fixture
 def home() -> Iterator[Path]:
     """A directory that other users may enter, which pytest's own is not."""
-    with tempfile.TemporaryDirectory(prefix="piesd-", ignore_cleanup_errors=True) as name:
-        path = Path(name)
-        path.chmod(0o755)
+    with public_directory() as path:
         yield path
 
 

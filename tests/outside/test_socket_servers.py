@@ -14,7 +14,7 @@ from textwrap import dedent
 import pytest
 
 from piesd_process import PATIENCE, Piesd, alive, piesd
-from places import free_port
+from places import free_port, public_directory
 from real_programs import executable
 from socket_clients import (
     OTHER,
@@ -22,7 +22,6 @@ from socket_clients import (
     held,
     needs,
     one_server,
-    public_directory,
     refuses,
     reload_with,
     run,
