@@ -51,7 +51,7 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_setupnodes(config: pytest.Config, specs: list[Any]) -> None:
-    """Start the workers so that the tests' children and theirs pipes do not meet."""
+    """Start the workers so that the children of tests do not get in the way of their pipes."""
     for spec in specs:
         spec.python = shlex.join([sys.executable, str(Path(seated.__file__).resolve())])
 
