@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+from collections import Counter
 from collections.abc import Iterable
 from urllib.parse import quote, unquote
 
@@ -88,6 +89,10 @@ class Forest:
         """Orphans that became our children and belong to nothing we know."""
         self._fosters: frozenset[int] = frozenset()
         """Who has orphans of ours for children, because another piesd has started their trees."""
+        self._fostered: Counter[int] = Counter()
+        """Of how many trees."""
+        self._walked: View | None = None
+        """The latest view of which all that it shows was found out."""
         self._strangers: dict[int, int] = {}
         """The children of those that belong to nothing we know, and their start times. Nobody
         tells us of their end."""
@@ -120,7 +125,7 @@ class Forest:
     def foster(self, tree: Tree, parents: frozenset[int], found: Iterable[ProcessInfo]) -> None:
         """Note that *tree* was begun by another piesd: who gets its orphans, and who was seen."""
         tree.fosters = parents - {os.getpid()}
-        self._count_fosters()
+        self._count_fosters(tree.fosters, 1)
         for info in found:
             if info.pid != tree.leader:
                 tree.known[info.pid] = info.started
@@ -132,10 +137,11 @@ class Forest:
         tree.led = False
         self._leaderless[tree.name] = tree
 
-    def _count_fosters(self) -> None:
-        parents = frozenset[int]().union(*(tree.fosters for tree in self._trees.values()))
-        if parents != self._fosters:
-            self._fosters = parents
+    def _count_fosters(self, parents: frozenset[int], by: int) -> None:
+        self._fostered.update(dict.fromkeys(parents, by))
+        present = frozenset(pid for pid, count in self._fostered.items() if count)
+        if present != self._fosters:
+            self._fosters = present
             self._strangers.clear()
 
     def find(self, key: Key, generation: int) -> Tree | None:
@@ -175,7 +181,7 @@ class Forest:
             self._roots.pop(pid, None)
         self._unlearn(tree)
         if tree.fosters:
-            self._count_fosters()
+            self._count_fosters(tree.fosters, -1)
 
     def leaderless(self) -> list[Tree]:
         """Return the trees whose leader has ended."""
@@ -221,8 +227,10 @@ class Forest:
         view = self._table.view(
             self._leaders.keys(), self._fosters, max_age=0.0 if fresh else _LATELY
         )
-        self._drop_ended(view)
-        self._adopt(view)
+        if view is not self._walked:  # A thousand signals in a row go by one view.
+            self._drop_ended(view)
+            self._adopt(view)
+            self._walked = view
         roots = [tree.leader] if tree.led else []
         found = descend(view, roots + sorted(tree.roots))
         for _ in range(_ROUNDS if fresh else 0):

@@ -55,8 +55,10 @@ def known(world: World) -> dict[str, Any]:
     # The order of the configuration comes with the configuration.
     for name in ("startup", "waited"):
         facts[name] = set(facts[name])
+    # What was forgotten may stand there until the next reload.
     for name in ("siblings", "claims"):
-        facts[name] = {key: set(tags) for key, tags in facts[name].items()}
+        present = {key: set(tags) & world.states.keys() for key, tags in facts[name].items()}
+        facts[name] = {key: tags for key, tags in present.items() if tags}
     return facts
 
 
