@@ -6,6 +6,7 @@ effects, and checks after every event the invariants that must always hold.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from signal import SIGCONT, SIGKILL
 
@@ -534,6 +535,10 @@ class Simulation:
         assert not self.parked or world.stage not in GOING_DOWN, "sockets outlive everything"
         numbers = {link.number for link in world.links.values() if isinstance(link, Connection)}
         assert self.waiting.keys() <= numbers, "a connection is neither served nor closed"
+        links = [link for link in world.links.values() if isinstance(link, Connection)]
+        assert world.clients == Counter(
+            (link.owner, link.address) for link in links if link.address
+        )
         for (key, generation), pid in self.children.items():
             state = world.states[key]
             assert (state.generation, state.pid) == (generation, pid), f"{key} lost its child"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from supervisor.engine.world import Connection, World
+from supervisor.engine.world import World
 from supervisor.model.access import Subject, allows
 from supervisor.model.component import Tag
 
@@ -29,8 +29,7 @@ def refusal(world: World, tag: Tag, subject: Subject) -> Refusal | None:
         return Refusal(reason, spec.max_instances_message)
     if spec.max_ip_connections is None or not subject.address or subject.address[0] in "/@":
         return None
-    links = (world.links.get(key) for key in served)
-    same = sum(isinstance(link, Connection) and link.address == subject.address for link in links)
+    same = world.clients.get((tag, subject.address), 0)
     if same >= spec.max_ip_connections:
         reason = f"{same} of that address are served already"
         return Refusal(reason, spec.max_ip_connections_message)

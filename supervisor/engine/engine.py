@@ -346,6 +346,8 @@ class Engine:
         for tag, event in wanted:
             if isinstance(event, Remove) or tag in world.states:
                 self._change(tag, event)
+        if any(isinstance(event, Remove) for _, event in wanted):
+            world.rebuild()  # Once for all of them: it looks at everything.
         self._levels.configure(apply.runlevel)
 
     def _find_heirs(self, components: Sequence[Component]) -> None:
@@ -372,9 +374,7 @@ class Engine:
         wish = self.world.states[tag].wish
         self._core.tell(tag, event)
         state = self.world.states.get(tag)
-        if state is None or isinstance(event, Remove):
-            self.world.rebuild()
-        elif state.wish != wish:
+        if state is not None and not isinstance(event, Remove) and state.wish != wish:
             self.world.put(tag, replace(state, wish=wish if isinstance(event, Start) else None))
 
     def _accept(self, accepted: Accepted) -> None:

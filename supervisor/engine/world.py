@@ -65,6 +65,8 @@ class World:
         self.states: dict[Key, State] = {}
         self.links: dict[Key, Link] = {}
         self.connections: dict[Tag, dict[Key, None]] = {}
+        self.clients: dict[tuple[Tag, str], int] = {}
+        """For each listener and address of a client, how many connections there are."""
         self.commands: dict[Tag, dict[Key, None]] = {}
         self.commands_ever: int = 0
         """How many commands there ever were: the number of the latest."""
@@ -344,6 +346,7 @@ class World:
             parts[link.owner].pop(key, None)
             if not parts[link.owner]:
                 del parts[link.owner]
+            self._count_client(link, -1)
             return
         if was_available:
             self._count_unmet(key, 1)
@@ -360,6 +363,7 @@ class World:
         """Note that *key* is a part of a component."""
         self.links[key] = link
         self._parts(link).setdefault(link.owner, {})[key] = None
+        self._count_client(link, 1)
 
     def expect_deadlines(self) -> None:
         """Expect the deadlines of all states, after these were set by other means than `put`."""
@@ -432,6 +436,17 @@ class World:
 
     def _parts(self, link: Link) -> dict[Tag, dict[Key, None]]:
         return self.connections if isinstance(link, Connection) else self.commands
+
+    def _count_client(self, link: Link, by: int) -> None:
+        """Count a connection for its address, if it comes from one."""
+        if not isinstance(link, Connection) or not link.address:
+            return
+        client = link.owner, link.address
+        count = self.clients.get(client, 0) + by
+        if count:
+            self.clients[client] = count
+        else:
+            del self.clients[client]
 
     def _gather_siblings(self) -> None:
         siblings: dict[Tag, list[Tag]] = {}
