@@ -256,14 +256,27 @@ def _open_files(nofile: tuple[int, int] | None) -> Iterator[None]:
     Limits belong to the process, and no code of ours runs in the child.
     """
     ours = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if nofile is None or nofile == ours:
+    theirs = _within(nofile, ours)
+    if theirs == ours:
         yield
         return
     try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, nofile)
+        resource.setrlimit(resource.RLIMIT_NOFILE, theirs)
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, ours)
+
+
+def _within(nofile: tuple[int, int] | None, ours: tuple[int, int]) -> tuple[int, int]:
+    """Return the limits of open files that a child can have, as near to *nofile* as may be.
+
+    The hard limit is always the present one: an operator may have changed it since we came, and
+    only the privileged could go beyond it, or come back from below.
+    """
+    soft, hard = ours if nofile is None else (nofile[0], ours[1])
+    if hard != resource.RLIM_INFINITY and not 0 <= soft <= hard:
+        soft = hard
+    return soft, hard
 
 
 def start_slowly(
@@ -312,7 +325,8 @@ def start_slowly(
     process.returncode = 0  # Else its finaliser would wait for the child, which is our reaper's.
     if nofile is not None:
         with contextlib.suppress(OSError):  # It may have ended already.
-            resource.prlimit(process.pid, resource.RLIMIT_NOFILE, nofile)
+            ours = resource.getrlimit(resource.RLIMIT_NOFILE)
+            resource.prlimit(process.pid, resource.RLIMIT_NOFILE, _within(nofile, ours))
     try:
         limits.set_limits(process.pid, program.bounds.limits)
         if program.bounds.oom_score_adj is not None:

@@ -122,6 +122,18 @@ async def test_a_child_gets_the_limit_of_open_files_that_we_were_given() -> None
             assert resource.getrlimit(resource.RLIMIT_NOFILE) == ours
 
 
+@pytest.mark.parametrize("more", [1, -1])
+async def test_a_hard_limit_that_has_changed_since_we_came_is_no_obstacle(more: int) -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    environ = {"PATH": os.environ["PATH"]}
+    ours = ProcessSetup(environ=environ, nofile=(hard + 2, hard + more))
+    with trio.fail_after(30):
+        async with RealChildren(setup=ours) as children:
+            command = "ulimit -Sn; ulimit -Hn"
+            assert (await children.shell(command).output()).split() == [str(hard), str(hard)]
+    assert resource.getrlimit(resource.RLIMIT_NOFILE)[1] == hard
+
+
 async def test_a_child_gets_its_umask_and_directory(both: RealChildren, tmp_path: Path) -> None:
     pid = await both.start(argv=("/bin/sleep", "1000"), umask=0o027, chdir=str(tmp_path)).pid()
     assert int(status_of(pid)["Umask"], 8) == 0o027
