@@ -105,6 +105,7 @@ class RealChildren:
         stdin: int | None = None,
         extra: tuple[tuple[int, int], ...] = (),
         environ: tuple[tuple[str, str], ...] = (),
+        own_pid: str | None = None,
         **spec: Any,
     ) -> Started:
         """Launch a component with a pipe for both of its outputs."""
@@ -122,6 +123,7 @@ class RealChildren:
             stderr=writer,
             extra=extra,
             environ=environ,
+            own_pid=own_pid,
         )
         self.system.launch(launch, started.reported)
         self.system.close(writer)

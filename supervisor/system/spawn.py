@@ -45,6 +45,9 @@ FORK_EXEC = _find_fork_exec()
 # makes CPython fork, because it does not trust the C library to change users under vfork.
 _TAKES_ALLOW_VFORK = sys.version_info < (3, 14)
 
+_TELL_PID = b'export %s=$$; shift; exec "$0" "$@"'
+"""What a shell does to tell a program its own PID: the shell becomes that program."""
+
 _SLOW_SEATS = threading.Lock()
 """Two worker threads must not put their descriptors on the same numbers at once."""
 
@@ -159,11 +162,7 @@ def _start_held(
     with gate:
         pid, verdict, slot, refusal = run_with(traits, fork)
         if refusal is None and slot is not None:
-            try:
-                slot.fill(pid)  # As ourselves: only root may write to what has become another user.
-            except OSError as error:
-                what = f"listen-fds: cannot tell the program its PID: {error.strerror}"
-                refusal = BoundRefused("listen-fds", error.errno or 0, what)
+            slot.fill(pid)
         if refusal is None and bounds.oom_score_adj is not None:
             try:
                 limits.set_oom_score(pid, bounds.oom_score_adj)
@@ -285,7 +284,7 @@ def start_slowly(
     """Start a child by subprocess.Popen and wait for its exec; for a worker thread.
 
     This is for a Python that has no fork_exec of a kind we know. Limits are set a moment after the
-    program has begun.
+    program has begun, and a program that is told its own PID is executed by a shell.
 
     Raises:
         CannotSpawn: there is no child.
@@ -295,11 +294,15 @@ def start_slowly(
     if identity is not None:
         who = {"user": identity.uid, "group": identity.gid, "extra_groups": list(identity.groups)}
     environ = dict(entry.split(b"=", 1) for entry in program.env)
+    argv, executable = program.argv, os.fsencode(program.named)
+    if program.own_pid is not None:
+        argv = [b"/bin/sh", b"-c", _TELL_PID % os.fsencode(program.own_pid), executable, *argv]
+        executable = b"/bin/sh"
 
     def popen() -> subprocess.Popen[bytes]:
         return subprocess.Popen(
-            program.argv,
-            executable=program.named,
+            argv,
+            executable=executable,
             stdin=None if streams.stdin < 0 else streams.stdin,
             stdout=None if streams.stdout < 0 else streams.stdout,
             stderr=None if streams.stderr < 0 else streams.stderr,

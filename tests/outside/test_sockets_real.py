@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import stat
@@ -228,6 +229,22 @@ def test_a_program_that_goes_by_listen_fds_is_served(
         uid = 65534 if "nobody" in more else os.getuid()
         expected = f"{count} n{count - 1} {uid}".encode()
         assert said(str(tmp_path / str(count - 1))) == expected
+
+
+@needs_root
+@pytest.mark.skipif(shutil.which("setpriv") is None, reason="needs setpriv")
+@pytest.mark.skipif(not Path("/usr/bin/python3").exists(), reason="needs a Python for everybody")
+def test_listen_fds_need_no_right_over_other_users_processes(tmp_path: Path) -> None:
+    # As root is in a container: the capability is not there to be had.
+    less = ("setpriv", "--bounding-set", "-sys_ptrace", "--inh-caps", "-sys_ptrace")
+    command = f'["/usr/bin/python3", "-c", {json.dumps(HANDED)}]'
+    lines = ("listen-fds = true", 'user = "nobody"', "instances = 12")
+    url = f"unix://{tmp_path}/${{instance}}"
+    config = table("one", url, command, *lines, 'socket-names = "x"', mode="accept")
+    with piesd(tmp_path, config, wrapper=less) as daemon:
+        # Of several, since a child may be slow to become somebody else.
+        assert {said(str(tmp_path / f"{n}")) for n in range(1, 13)} == {b"1 x 65534"}
+        assert "cannot start" not in daemon.log
 
 
 # --- who is not served

@@ -564,6 +564,19 @@ async def test_without_fork_exec_everything_works_more_slowly(
     assert causes == [("exec", errno.ENOENT), ("chdir", errno.ENOENT)]
 
 
+async def test_without_fork_exec_a_program_is_told_its_own_pid(
+    without_fork_exec: RealChildren,
+) -> None:
+    children = without_fork_exec
+    command = ("/bin/sh", "-c", 'echo "$LISTEN_PID $$ $0 $*"', "a  b", "c")
+    started = children.start("a", argv=command, own_pid="LISTEN_PID")
+    assert (await started.output()).split("\n")[0] == f"{await started.pid()} " * 2 + "a  b c"
+    failed = children.start("b", argv=("/no/such",), own_pid="LISTEN_PID")
+    await failed.pid()  # Only the shell finds out that there is no such program.
+    codes = {(await children.reaped()).exit.code for _ in range(2)}
+    assert codes == {0, 127}
+
+
 async def test_without_fork_exec_no_exit_status_is_lost(without_fork_exec: RealChildren) -> None:
     children = without_fork_exec
     for n in range(30):
