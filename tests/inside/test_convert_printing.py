@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tomllib
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -58,6 +59,14 @@ def test_whatever_is_in_a_tree_reads_back_from_toml(components: dict[str, Plain]
     again = toml.read(print_toml(root), "a", problems)
     assert again is not None, problems
     assert plain(again) == plain(root)
+
+
+@pytest.mark.parametrize("end", ['"', '""', '"""', '""""', '\\"', '\\"""'])
+def test_a_long_text_may_end_in_quotation_marks(end: str) -> None:
+    text = f"two\nlines{end}"
+    again = toml.read(print_toml(make("a", 1, "", {"x": text})), "a", [])
+    assert again is not None
+    assert plain(again) == {"x": text}
 
 
 def test_a_long_list_has_a_line_for_each_element_and_a_long_table_a_header() -> None:

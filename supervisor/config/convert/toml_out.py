@@ -162,9 +162,9 @@ def long_text(text: str) -> str:
     """Return a text of several lines between triple quotation marks."""
     # The line end behind the opening marks is not part of the text.
     inner = "\n".join(_escaped(line, keep='"') for line in text.split("\n"))
-    inner = inner.replace('"""', '""\\"')
     if inner.endswith('"'):
         inner = f'{inner[:-1]}\\"'
+    inner = inner.replace('"""', '""\\"')
     return f'"""\n{inner}"""'
 
 
