@@ -196,9 +196,12 @@ def listening(draw: st.DrawFn, number: int, table: Table) -> Table:
         kind = draw(st.sampled_from(["nowait", "wait", "internal"]))
         table |= {"wait": True} if kind == "wait" else draw(serving)
         if kind == "internal":
-            for key in ("command", "program", "shell", "expandenv"):
+            for key in ("command", "program", "shell", "expandenv", "sockenv", "resolve"):
                 table.pop(key, None)
             table |= {"internal": True, "service": draw(st.sampled_from(["echo", "qotd"]))}
+        if str(table["socket"]).startswith("unix:"):
+            for key in ("max-ip-connections", "max-ip-connections-message", "resolve"):
+                table.pop(key, None)
     return table
 
 

@@ -94,6 +94,7 @@ class _Builder:
         limits, nice = one.limits()
         serving = Serving(one, mode, table, self.host)
         sockets = serving.sockets()
+        serving.refuse_what_it_cannot_honour(sockets)
         many = mode is Mode.INETD or number is not None
         component = Component(
             tag=tag,

@@ -47,9 +47,14 @@ class Meanings:
             key = keys.COMPONENT_KEYS.by_name.get(name)
             if key is None or mode in key.modes or name not in self.own or node.value is False:
                 continue
-            only = " and ".join(sorted(key.modes))
-            rule = f"only for mode {only}" if len(key.modes) == 1 else f"not for mode {mode}"
-            self.problems.append(node.problem(f"is {rule}: this one has mode {mode}"))
+            self.problems.append(node.problem(f"is {_only_for(key, mode)}"))
+        flags = self.fields.node(keys.FLAGS) if keys.FLAGS.name in self.own else None
+        if flags is None:
+            return
+        for name in sorted(self.fields.given(keys.FLAGS) or ()):
+            key = keys.COMPONENT_KEYS.by_name[name]
+            if mode not in key.modes:
+                self.problems.append(flags.problem(f"'{name}' is {_only_for(key, mode)}"))
 
     # --- flags
 
@@ -204,6 +209,15 @@ class Meanings:
         if given.path is None or os.path.isabs(given.path):
             return given
         return replace(given, path=os.path.join(self.base.log_directory, given.path))
+
+
+def _only_for(key: Key[Any], mode: Mode) -> str:
+    """Say for which modes *key* is, if these are few."""
+    modes = sorted(key.modes)
+    if len(modes) == 1:
+        return f"only for mode {modes[0]}: this one has mode {mode}"
+    few = f"it is for {', '.join(modes[:-1])} and {modes[-1]}"
+    return f"not for mode {mode}: {few if len(modes) < 4 else 'leave it out'}"
 
 
 def _as_text(given: str | tuple[str, ...]) -> str:

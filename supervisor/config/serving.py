@@ -10,6 +10,7 @@ from supervisor.config.fields import Fields, Key
 from supervisor.config.host import Host
 from supervisor.config.meanings import Meanings, misspelt
 from supervisor.config.tables import Node, did_you_mean, quoted
+from supervisor.config.unhonoured import Way, refuse
 from supervisor.model.component import Address, Check, Mode, Tag, UnixAddress
 from supervisor.model.errors import Problem
 
@@ -35,6 +36,27 @@ class Serving:
         self.fields: Fields = one.fields
         self.problems: list[Problem] = one.problems
         self.listening = mode in keys.LISTENING
+
+    def refuse_what_it_cannot_honour(self, sockets: tuple[Address, ...]) -> None:
+        """Refuse keys that mean something in this mode, and not together with the others."""
+        if not self.listening or self.mode is None:
+            return
+        way = Way(
+            mode=self.mode,
+            sockets=sockets,
+            wait=self.wait(),
+            internal=self.internal(),
+            subordinate=self.master() is not None,
+            listen_fds=self.listen_fds(),
+            on_demand=self.on_demand(),
+            sockenv=self._flag(keys.SOCKENV),
+        )
+        refuse(way, self.one)
+        demand = self.fields.node(keys.ON_DEMAND)
+        both = {keys.ON_DEMAND.name, keys.IDLE_STOP.name} <= self.one.own
+        if way.on_demand and both and demand is not None and demand.value is False:
+            what = "contradicts 'idle-stop', after which the next connection starts it"
+            self.problems.append(demand.problem(what))
 
     # --- where
 
@@ -113,13 +135,8 @@ class Serving:
 
     def idle_stop(self) -> float:
         """Return after how many seconds without a connection a server is stopped; 0: never."""
-        node, seconds = self.fields.node(keys.IDLE_STOP), self.fields.given(keys.IDLE_STOP)
-        if node is None or seconds is None or not self.listening:
-            return 0.0
-        if self.mode is Mode.INETD and not self.wait() and keys.IDLE_STOP.name in self.one.own:
-            what = "is about a server that owns the socket: it needs 'wait = true'"
-            self.problems.append(node.problem(what))
-        return seconds
+        seconds = self.fields.given(keys.IDLE_STOP) if self.listening else None
+        return seconds or 0.0
 
     def idle_timeout(self, sockets: tuple[Address, ...]) -> float:
         """Return after how many silent seconds a connection is ended; 0: never."""
@@ -196,10 +213,6 @@ class Serving:
     def tcpmux_plus(self) -> bool:
         """Return whether piesd tells the client that the service was found."""
         plus, plain = self._flag(keys.TCPMUXPLUS), self._flag(keys.TCPMUX)
-        waits = self.fields.node(keys.WAIT) or self.fields.node(keys.FLAGS)
-        if self.master() is not None and self._flag(keys.WAIT) and waits is not None:
-            what = "'wait' has no place beside 'tcpmux-master', which hands connections over"
-            self.problems.append(waits.problem(what))
         for key, said in ((keys.TCPMUXPLUS, plus), (keys.TCPMUX, plain)):
             node = self.fields.node(key) or self.fields.node(keys.FLAGS)
             if said and node is not None and self.mode is Mode.INETD:

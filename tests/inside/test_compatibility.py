@@ -94,10 +94,13 @@ _MASTER = "component mux { mode inetd; socket inet://127.0.0.1:1; flags internal
 
 _BESIDE: Final[dict[str, str]] = {
     **dict.fromkeys(("socket", "max-instances", "max-rate", "acl"), _LISTENER),
-    **dict.fromkeys(("max-instances-message", "max-ip-connections"), _LISTENER),
-    **dict.fromkeys(("max-ip-connections-message", "access-denied-message"), _LISTENER),
+    "max-ip-connections": _LISTENER,
+    "max-instances-message": f"{_LISTENER} max-instances 1;",
+    "max-ip-connections-message": f"{_LISTENER} max-ip-connections 1;",
+    "access-denied-message": f"{_LISTENER} acl {{ deny all; }}",
     **dict.fromkeys(("inetd", "nostartaccept", "accept"), _LISTENER),
-    **dict.fromkeys(("flag wait", "flag sockenv", "flag resolve"), _LISTENER),
+    **dict.fromkeys(("flag wait", "flag sockenv"), _LISTENER),
+    "flag resolve": f"{_LISTENER} flags sockenv;",
     **dict.fromkeys(("pass", "pass-fd", "pass-fd-timeout", "pass-fd-socket"), _PASS),
     **dict.fromkeys(("tcpmux-master", "flag tcpmux", "flag tcpmuxplus"), _BELOW),
     "socket-type": f"{_PROGRAM} mode inetd; socket unix:///run/web; flags wait;",
