@@ -136,6 +136,8 @@ class FakeSystem:
         """Those of which anything is left, by key and generation."""
         self.listeners: dict[int, Address] = {}
         self.opened: dict[int, tuple[int, bool]] = {}
+        self.lost: set[int] = set()
+        """Listening sockets whose file is not theirs any more."""
         """For each listener, its backlog and whether it blocks."""
         self.told: dict[int, bytes] = {}
         """For each connection, what the client was told with our farewell."""
@@ -578,6 +580,10 @@ class FakeSystem:
     def relisten(self, fd: int, backlog: int, *, blocking: bool) -> None:
         assert fd in self.listeners
         self.opened[fd] = (backlog, blocking)
+
+    def leads_to(self, address: Address, fd: int) -> bool:
+        assert fd in self.listeners
+        return fd not in self.lost
 
     def unlisten(self, fd: int, address: Address) -> None:
         assert self.listeners.pop(fd) == address

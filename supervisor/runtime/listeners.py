@@ -187,7 +187,11 @@ class ListenerBoard:
             ListenError: one of them could not be opened; then there is none.
         """
         kept = self._open.get(key)
-        if kept is not None and same_place(kept.sockets, spec):
+        if (
+            kept is not None
+            and same_place(kept.sockets, spec)
+            and self._stock.leads_to(kept.sockets)
+        ):
             return tuple(opened.fd for opened in kept.sockets)
         if kept is not None:
             self.let_go(key, frozenset(spec.sockets))

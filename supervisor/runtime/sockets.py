@@ -53,6 +53,9 @@ class SocketStock:
         try:
             for address in spec.sockets:
                 blocking, parked = is_handed_over(spec), self._parked.pop(address, None)
+                if parked is not None and not self.leads_to((parked.opened,)):
+                    self._close(parked.opened)  # Nobody could come to it any more.
+                    parked = None
                 if parked is None:
                     fd = self._system.listen(address, spec.backlog, blocking=blocking)
                 else:
@@ -91,6 +94,10 @@ class SocketStock:
         """Return all that is open, with what is put aside."""
         found = [opened for sockets in open_now for opened in sockets]
         return [*found, *(parked.opened for parked in self._parked.values())]
+
+    def leads_to(self, sockets: Iterable[Opened]) -> bool:
+        """Return whether clients find all of *sockets* at their addresses."""
+        return all(self._system.leads_to(opened.address, opened.fd) for opened in sockets)
 
     def deadline(self) -> float:
         """Return when the first of those put aside is to be closed, infinity for never."""

@@ -244,6 +244,10 @@ class LinuxSystem:
         """Have a listening socket be as `listen` with these arguments would have opened it."""
         self._listeners.relisten(fd, backlog, blocking=blocking)
 
+    def leads_to(self, address: Address, fd: int) -> bool:
+        """Return whether who connects to *address* comes to this listening socket of ours."""
+        return self._listeners.leads_to(address, fd)
+
     def unlisten(self, fd: int, address: Address) -> None:
         """Close a listening socket and remove its UNIX path, if it is still ours."""
         self._readiness.unwatch(fd)

@@ -261,6 +261,12 @@ class System(Protocol):
     def relisten(self, fd: int, backlog: int, *, blocking: bool) -> None:
         """Have a listening socket be as `listen` with these arguments would have opened it."""
 
+    def leads_to(self, address: Address, fd: int) -> bool:
+        """Return whether who connects to *address* comes to this listening socket of ours.
+
+        The file of a UNIX socket may have been removed, or be another one by now.
+        """
+
     def unlisten(self, fd: int, address: Address) -> None:
         """Close a listening socket and remove its UNIX path, if it is still ours."""
 

@@ -100,6 +100,10 @@ class Listeners:
         _listen(opened, backlog)
         opened.setblocking(blocking)
 
+    def leads_to(self, address: Address, fd: int) -> bool:
+        """Return whether *address* is that of *fd*; see `system.port.System.leads_to`."""
+        return not is_file(address) or place_of(address.path) == self._places.get(fd)
+
     def unlisten(self, fd: int, address: Address) -> None:
         """Close a listener; remove its path unless somebody has put something else there."""
         place = self._places.pop(fd, None)

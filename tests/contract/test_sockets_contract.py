@@ -144,6 +144,7 @@ async def test_a_listener_of_any_kind_may_be_opened_and_changed(
     for blocking in (False, True):
         fd = rig.system.listen(address, 5, blocking=blocking)
         assert _is(rig, fd) == (kind, blocking)
+        assert rig.system.leads_to(address, fd)
         rig.system.relisten(fd, 7, blocking=not blocking)
         assert _is(rig, fd) == (kind, not blocking)
         rig.system.unlisten(fd, address)

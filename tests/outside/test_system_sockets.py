@@ -97,6 +97,16 @@ def test_unlisten_removes_the_path(listeners: Listeners, address: UnixAddress) -
     assert not os.path.lexists(address.path)
 
 
+def test_a_path_that_was_taken_away_leads_nowhere(
+    listeners: Listeners, address: UnixAddress
+) -> None:
+    fd = listeners.listen(address)
+    os.unlink(address.path)
+    assert not listeners.leads_to(address, fd)
+    Path(address.path).touch()
+    assert not listeners.leads_to(address, fd)
+
+
 def test_unlisten_leaves_a_path_that_is_somebody_elses_by_now(
     listeners: Listeners, address: UnixAddress
 ) -> None:
