@@ -32,9 +32,9 @@ LISTEN_PID: Final = "LISTEN_PID"
 class CannotPrepare(Exception):
     """A child lacks something before it is even launched; `stage` says what."""
 
-    def __init__(self, stage: str, error: OSError) -> None:
-        super().__init__(f"{stage}: {error}")
-        self.stage, self.error = stage, error
+    def __init__(self, stage: str, error: OSError, message: str = "") -> None:
+        super().__init__(message or f"{stage}: {error}")
+        self.stage, self.error, self.message = stage, error, message
 
 
 class Launches:
@@ -85,7 +85,7 @@ class Launches:
             launch = self._prepare(spawn, ours, hosts)
         except CannotPrepare as failure:
             self._close(ours)
-            self.failed(spawn, failure.stage, failure.error)
+            self.failed(spawn, failure.stage, failure.error, failure.message)
             return
 
         def report(outcome: Launched | LaunchFailed) -> None:
@@ -124,7 +124,7 @@ class Launches:
             if "#" not in key:
                 handover = self._checks.prepare(key, generation, spec)
         except ListenError as error:
-            raise CannotPrepare(error.stage, error.error) from error
+            raise CannotPrepare(error.stage, error.error, error.message) from error
         except OSError as error:
             raise CannotPrepare(stage, error) from error
         return Launch(
@@ -184,13 +184,14 @@ class Launches:
             self._happened(key, SpawnFailed(generation, outcome.exit, self._system.chance()))
             self._checks.end(key, generation)
 
-    def failed(self, spawn: Spawn, stage: str, error: OSError) -> None:
-        """Say that there is no child, because *stage* failed with *error*."""
+    def failed(self, spawn: Spawn, stage: str, error: OSError, message: str = "") -> None:
+        """Say that there is no child, because *stage* failed with *error*; *message* says more."""
         self._checks.end(spawn.key, spawn.generation)
         why = Exit(
             stage=stage,
             errno=error.errno,
-            message=f"{stage}: {error.strerror or error}"
+            message=message
+            or f"{stage}: {error.strerror or error}"
             + (f": {error.filename}" if error.filename else ""),
             at=self._system.wall(),
         )

@@ -210,13 +210,16 @@ async def test_a_server_whose_address_is_taken_is_a_failed_start_and_holds_nothi
 ) -> None:
     def busy(home: House) -> None:
         error = OSError(errno.EADDRINUSE, "Address already in use")
-        home.system.listen_failures[OTHER.url] = ListenError("bind", error, "bind: in use")
+        home.system.listen_failures[OTHER.url] = ListenError("bind", error, "bind here: in use")
 
     several = replace(WEB, sockets=(PORT, OTHER), listen_fds=True)
     with trio.fail_after(600):
         async with house([several], busy) as home:
             assert not home.system.launches
             assert not home.system.listeners
+            last = home.state("web").last_exit
+            assert last is not None
+            assert (last.stage, last.message) == ("bind", "bind here: in use")
             home.system.listen_failures.clear()
             await trio.sleep(400)
             await home.rest()
