@@ -89,6 +89,8 @@ def _inet(scheme: str, protocol: Literal["tcp", "udp"], rest: str, lookup: Looku
     if not colon or host.count("[") != host.count("]") or "]" in port:
         raise BadAddress(f"must end in ':PORT', unlike {quoted(rest)}")
     where = _host(scheme, host, lookup)
+    if protocol == "tcp" and _is_for_many(where):
+        raise BadAddress(f"{quoted(where)} is for many: nobody can connect to it by TCP")
     return InetAddress(host=where, port=_port(port, lookup), protocol=protocol)
 
 
@@ -112,7 +114,14 @@ def _host(scheme: str, host: str, lookup: Lookup) -> str:
         raise BadAddress(f"{quoted(bare)} is not an IPv6 address: it takes no brackets")
     if scheme == "inet6" and address.version == 4:
         raise BadAddress(f"{quoted(bare)} is not an IPv6 address")
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        raise BadAddress(f"{quoted(bare)} is an IPv4 address: write it as {address.ipv4_mapped}")
     return str(address)
+
+
+def _is_for_many(host: str) -> bool:
+    """Return whether *host* is a multicast or the broadcast address."""
+    return ipaddress.ip_address(host).is_multicast or host == "255.255.255.255"
 
 
 def _looked_up(scheme: str, name: str, lookup: Lookup) -> str:
