@@ -12,31 +12,12 @@ from pathlib import Path
 
 import pytest
 
+import socket_clients as clients
 from piesd_process import PATIENCE, piesd
-from places import free_port, public_directory
+from places import free_port
 from real_programs import executable
-from socket_clients import (
-    OTHER,
-    digest,
-    held,
-    needs,
-    one_server,
-    refuses,
-    reload_with,
-    run,
-    running,
-    servers,
-    something_big,
-    stop_and_start,
-)
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
-
-
-@pytest.fixture
-def home() -> Iterator[Path]:
-    with public_directory() as path:
-        yield path
 
 
 def nowait(tag: str, port: int, *words: object, more: str = "") -> str:
@@ -54,29 +35,29 @@ stderr = "null"
 # --- git
 
 
-@needs("git")
+@clients.needs("git")
 def test_git_daemon_is_cloned_fetched_from_killed_and_started_again(home: Path) -> None:
     source, port = home / "source", free_port()
     git = ("git", "-c", "user.name=x", "-c", "user.email=x@y")
-    run(*git, "init", "-q", "-b", "main", source)
-    big = something_big(source / "big")
-    run(*git, "-C", source, "add", ".")
-    run(*git, "-C", source, "commit", "-qm", "one")
+    clients.run(*git, "init", "-q", "-b", "main", source)
+    big = clients.something_big(source / "big")
+    clients.run(*git, "-C", source, "add", ".")
+    clients.run(*git, "-C", source, "commit", "-qm", "one")
     words = (executable("git"), "daemon", "--inetd", "--export-all", f"--base-path={home}")
     url = f"git://127.0.0.1:{port}/source"
     with piesd(home, nowait("git", port, *words)) as daemon:
-        run("git", "clone", "-q", url, home / "copy")
-        assert digest(home / "copy" / "big") == big
-        run(*git, "-C", source, "commit", "-qm", "two", "--allow-empty")
-        run("git", "-C", home / "copy", "pull", "-q")
-        head = run("git", "-C", source, "rev-parse", "HEAD")
-        assert run("git", "-C", home / "copy", "rev-parse", "HEAD") == head
+        clients.run("git", "clone", "-q", url, home / "copy")
+        assert clients.digest(home / "copy" / "big") == big
+        clients.run(*git, "-C", source, "commit", "-qm", "two", "--allow-empty")
+        clients.run("git", "-C", home / "copy", "pull", "-q")
+        head = clients.run("git", "-C", source, "rev-parse", "HEAD")
+        assert clients.run("git", "-C", home / "copy", "rev-parse", "HEAD") == head
         with socket.create_connection(("127.0.0.1", port), PATIENCE) as client:
-            os.kill(one_server(daemon, "git"), signal.SIGKILL)
+            os.kill(clients.one_server(daemon, "git"), signal.SIGKILL)
             assert client.recv(1) == b""
-        assert run("git", "ls-remote", url, "HEAD").split()[0] == head.strip()
-        stop_and_start(daemon, "git", lambda: refuses(port))
-        assert run("git", "ls-remote", url, "HEAD").split()[0] == head.strip()
+        assert clients.run("git", "ls-remote", url, "HEAD").split()[0] == head.strip()
+        clients.stop_and_start(daemon, "git", lambda: clients.refuses(port))
+        assert clients.run("git", "ls-remote", url, "HEAD").split()[0] == head.strip()
 
 
 # --- rsync
@@ -92,41 +73,41 @@ def rsync(home: Path, port: int) -> str:
     return nowait("rsync", port, executable("rsync"), "--daemon", f"--config={home}/rsyncd.conf")
 
 
-@needs("rsync")
+@clients.needs("rsync")
 def test_rsync_goes_both_ways_and_a_reload_in_the_middle_does_not_matter(home: Path) -> None:
     port = free_port()
     url = f"rsync://127.0.0.1:{port}/share/"
     config = rsync(home, port)
-    content = something_big(home / "upload")
-    with piesd(home, config + OTHER.format(seconds=1000000)) as daemon:
-        with running("rsync", "--bwlimit=4000", home / "upload", url) as client:
+    content = clients.something_big(home / "upload")
+    with piesd(home, config + clients.OTHER.format(seconds=1000000)) as daemon:
+        with clients.running("rsync", "--bwlimit=4000", home / "upload", url) as client:
             daemon.until(lambda: any(path.stat().st_size for path in _files(home / "share")))
-            pid = one_server(daemon, "rsync")
-            with held(client):
-                changed = reload_with(daemon, config + OTHER.format(seconds=999999))
+            pid = clients.one_server(daemon, "rsync")
+            with clients.held(client):
+                changed = clients.reload_with(daemon, config + clients.OTHER.format(seconds=999999))
                 assert changed == [("other", "restart")]
-                assert servers(daemon, "rsync") == [pid]
+                assert clients.servers(daemon, "rsync") == [pid]
             assert client.wait(PATIENCE) == 0
-        assert digest(home / "share" / "upload") == content
-        run("rsync", f"{url}upload", home / "download")
-        assert digest(home / "download") == content
+        assert clients.digest(home / "share" / "upload") == content
+        clients.run("rsync", f"{url}upload", home / "download")
+        assert clients.digest(home / "download") == content
 
 
-@needs("rsync")
+@clients.needs("rsync")
 def test_rsync_notices_that_its_server_was_killed_and_goes_on_with_the_next(home: Path) -> None:
     port = free_port()
     url = f"rsync://127.0.0.1:{port}/share/"
-    content = something_big(home / "upload")
+    content = clients.something_big(home / "upload")
     with piesd(home, rsync(home, port)) as daemon:
-        with running("rsync", "--bwlimit=4000", home / "upload", url) as client:
+        with clients.running("rsync", "--bwlimit=4000", home / "upload", url) as client:
             daemon.until(lambda: any(path.stat().st_size for path in _files(home / "share")))
-            os.kill(one_server(daemon, "rsync"), signal.SIGKILL)
+            os.kill(clients.one_server(daemon, "rsync"), signal.SIGKILL)
             assert client.wait(PATIENCE) != 0
-        daemon.until(lambda: not servers(daemon, "rsync"))
-        run("rsync", home / "upload", url)
-        assert digest(home / "share" / "upload") == content
-        stop_and_start(daemon, "rsync", lambda: refuses(port))
-        assert "upload" in run("rsync", url)
+        daemon.until(lambda: not clients.servers(daemon, "rsync"))
+        clients.run("rsync", home / "upload", url)
+        assert clients.digest(home / "share" / "upload") == content
+        clients.stop_and_start(daemon, "rsync", lambda: clients.refuses(port))
+        assert "upload" in clients.run("rsync", url)
 
 
 def _files(folder: Path) -> list[Path]:
@@ -148,12 +129,12 @@ def separation() -> Iterator[None]:
         place.rmdir()
 
 
-@needs("sshd", "ssh", "ssh-keygen")
+@clients.needs("sshd", "ssh", "ssh-keygen")
 @pytest.mark.usefixtures("separation")
 def test_sshd_lets_a_key_in_and_the_session_outlives_a_reload_but_no_kill(home: Path) -> None:
     port = free_port()
     for name in ("host", "mine"):
-        run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", home / name)
+        clients.run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", home / name)
     shutil.copy(home / "mine.pub", home / "authorized")
     (home / "sshd.conf").write_text(
         f"HostKey {home}/host\nAuthorizedKeysFile {home}/authorized\nPidFile none\n"
@@ -167,30 +148,30 @@ def test_sshd_lets_a_key_in_and_the_session_outlives_a_reload_but_no_kill(home: 
         *("-o", f"UserKnownHostsFile={home}/known", "-o", "BatchMode=yes"),
         f"{getpass.getuser()}@127.0.0.1",
     )
-    with piesd(home, config + OTHER.format(seconds=1000000)) as daemon:
-        assert run(*ssh, "echo $((6*7))") == "42\n"
-        with running(*ssh, "cat") as client:
+    with piesd(home, config + clients.OTHER.format(seconds=1000000)) as daemon:
+        assert clients.run(*ssh, "echo $((6*7))") == "42\n"
+        with clients.running(*ssh, "cat") as client:
             assert client.stdin is not None
             assert client.stdout is not None
             client.stdin.write(b"before\n")
             assert client.stdout.readline() == b"before\n"
-            pid = one_server(daemon, "ssh")
-            changed = reload_with(daemon, config + OTHER.format(seconds=999999))
+            pid = clients.one_server(daemon, "ssh")
+            changed = clients.reload_with(daemon, config + clients.OTHER.format(seconds=999999))
             assert changed == [("other", "restart")]
             client.stdin.write(b"after\n")
             assert client.stdout.readline() == b"after\n"
-            assert servers(daemon, "ssh") == [pid]
+            assert clients.servers(daemon, "ssh") == [pid]
             os.kill(pid, signal.SIGKILL)
             assert client.wait(PATIENCE) == 255
-        daemon.until(lambda: not servers(daemon, "ssh"))
-        stop_and_start(daemon, "ssh", lambda: refuses(port))
-        assert run(*ssh, "echo again") == "again\n"
+        daemon.until(lambda: not clients.servers(daemon, "ssh"))
+        clients.stop_and_start(daemon, "ssh", lambda: clients.refuses(port))
+        assert clients.run(*ssh, "echo again") == "again\n"
 
 
 # --- the web
 
 
-@needs("micro-httpd", "curl")
+@clients.needs("micro-httpd", "curl")
 def test_a_web_server_under_load_answers_every_request_also_during_reloads(home: Path) -> None:
     port = free_port()
     (home / "pages").mkdir()
@@ -203,44 +184,52 @@ def test_a_web_server_under_load_answers_every_request_also_during_reloads(home:
         *("--retry", 0, "--max-time", PATIENCE, "-o", home / "got" / "#1"),
         f"http://127.0.0.1:{port}/[1-200].txt",
     )
-    with piesd(home, config + OTHER.format(seconds=1000000)) as daemon:
-        with running(*load) as client:
+    with piesd(home, config + clients.OTHER.format(seconds=1000000)) as daemon:
+        with clients.running(*load) as client:
             for seconds in range(1, 6):
-                changed = reload_with(daemon, config + OTHER.format(seconds=seconds * 100000))
+                changed = clients.reload_with(
+                    daemon, config + clients.OTHER.format(seconds=seconds * 100000)
+                )
                 assert changed == [("other", "restart")]
             assert client.wait(2 * PATIENCE) == 0
         for number in range(1, 201):
             assert (home / "got" / str(number)).read_text() == f"page {number}\n"
-        daemon.until(lambda: not servers(daemon, "web"))
+        daemon.until(lambda: not clients.servers(daemon, "web"))
         assert daemon.row("web")["refused"] == 0
-        stop_and_start(daemon, "web", lambda: refuses(port))
-        assert run("curl", "-sS", f"http://127.0.0.1:{port}/7.txt") == "page 7\n"
+        clients.stop_and_start(daemon, "web", lambda: clients.refuses(port))
+        assert clients.run("curl", "-sS", f"http://127.0.0.1:{port}/7.txt") == "page 7\n"
 
 
-@needs("micro-httpd", "curl")
+@clients.needs("micro-httpd", "curl")
 def test_a_download_outlives_a_reload_that_replaces_the_server(home: Path) -> None:
     port = free_port()
     (home / "pages").mkdir()
-    content = something_big(home / "pages" / "big.bin", 32 << 20)
+    content = clients.something_big(home / "pages" / "big.bin", 32 << 20)
     url = f"http://127.0.0.1:{port}/big.bin"
     config = nowait(
         "web", port, executable("micro-httpd"), home / "pages", more="max-instances = 9"
     )
     with piesd(home, config) as daemon:
-        with running("curl", "-sS", "--limit-rate", "8M", "-o", home / "got", url) as client:
+        with clients.running(
+            "curl", "-sS", "--limit-rate", "8M", "-o", home / "got", url
+        ) as client:
             daemon.until(lambda: (home / "got").exists() and (home / "got").stat().st_size)
-            pid = one_server(daemon, "web")
-            with held(client):
-                changed = reload_with(daemon, config.replace("instances = 9", "instances = 1"))
+            pid = clients.one_server(daemon, "web")
+            with clients.held(client):
+                changed = clients.reload_with(
+                    daemon, config.replace("instances = 9", "instances = 1")
+                )
                 assert changed == [("web", "live")]
-                assert servers(daemon, "web") == [pid]
+                assert clients.servers(daemon, "web") == [pid]
                 # The limit counts who is there: another one is turned away.
-                run("curl", "-sS", url, code=None)
+                clients.run("curl", "-sS", url, code=None)
                 daemon.until(lambda: daemon.rows("web")[0]["refused"] == 1)
             assert client.wait(PATIENCE) == 0
-        assert digest(home / "got") == content
-        with running("curl", "-sS", "--limit-rate", "1M", "-o", home / "got", url) as client:
-            os.kill(one_server(daemon, "web"), signal.SIGKILL)
+        assert clients.digest(home / "got") == content
+        with clients.running(
+            "curl", "-sS", "--limit-rate", "1M", "-o", home / "got", url
+        ) as client:
+            os.kill(clients.one_server(daemon, "web"), signal.SIGKILL)
             assert client.wait(PATIENCE) != 0
 
 
@@ -255,11 +244,11 @@ def test_the_inetd_conf_of_debians_package_loads(tmp_path: Path) -> None:
         daemon.piesctl("config", "check", str(there))
 
 
-@needs("micro-httpd", "curl", "git")
+@clients.needs("micro-httpd", "curl", "git")
 def test_lines_of_an_inetd_conf_serve(home: Path) -> None:
     web, git = free_port(), free_port()
     (home / "index.html").write_text("by inetd.conf\n")
-    run("git", "init", "-q", "--bare", home / "repository")
+    clients.run("git", "init", "-q", "--bare", home / "repository")
     us = getpass.getuser()
     (home / "inetd.conf").write_text(
         "#<off># discard stream tcp nowait root internal\n"
@@ -270,5 +259,5 @@ def test_lines_of_an_inetd_conf_serve(home: Path) -> None:
     with piesd(home, f'[daemon]\ninclude = ["{home}/inetd.conf"]\n') as daemon:
         rows = daemon.rows()
         assert {row["status"] for row in rows} == {"listener"}, rows
-        assert run("curl", "-sS", f"http://127.0.0.1:{web}/") == "by inetd.conf\n"
-        assert run("git", "ls-remote", f"git://127.0.0.1:{git}/repository") == ""
+        assert clients.run("curl", "-sS", f"http://127.0.0.1:{web}/") == "by inetd.conf\n"
+        assert clients.run("git", "ls-remote", f"git://127.0.0.1:{git}/repository") == ""

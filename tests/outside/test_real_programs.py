@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from piesd_process import Piesd, piesd, with_marker
-from places import public_directory
 from real_programs import MAKE, Program, missing
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
@@ -25,13 +23,6 @@ def mark(home: Path) -> str:
 def config(home: Path, *tables: str) -> str:
     defaults = f'[daemon]\nshutdown-timeout = 60\n[defaults]\nenv = {{ REAL_PROGRAM = "{home}" }}\n'
     return defaults + "".join(tables)
-
-
-@pytest.fixture
-def home() -> Iterator[Path]:
-    """A directory that other users may enter, which pytest's own is not."""
-    with public_directory() as path:
-        yield path
 
 
 @pytest.fixture(params=sorted(MAKE))

@@ -7,37 +7,17 @@ import signal
 import socket
 import stat
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from textwrap import dedent
 
 import pytest
 
+import socket_clients as clients
 from piesd_process import PATIENCE, Piesd, alive, piesd
-from places import free_port, public_directory
+from places import free_port
 from real_programs import executable
-from socket_clients import (
-    OTHER,
-    digest,
-    held,
-    needs,
-    one_server,
-    refuses,
-    reload_with,
-    run,
-    running,
-    servers,
-    something_big,
-    stop_and_start,
-)
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
-
-
-@pytest.fixture
-def home() -> Iterator[Path]:
-    with public_directory() as path:
-        yield path
 
 
 def script(home: Path, name: str, text: str) -> str:
@@ -56,10 +36,10 @@ def kill(daemon: Piesd, pid: int) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="in.tftpd must be root to become nobody")
-@needs("in.tftpd", "tftp")
+@clients.needs("in.tftpd", "tftp")
 def test_tftpd_waits_is_killed_becomes_idle_and_is_there_for_the_next(home: Path) -> None:
     port = free_port(kind=socket.SOCK_DGRAM)
-    content = something_big(home / "file", 2 << 20)
+    content = clients.something_big(home / "file", 2 << 20)
     (home / "file").chmod(0o644)
     config = f"""
 [component.tftp]
@@ -71,35 +51,35 @@ command = ["{executable("in.tftpd")}", "--secure", "{home}"]
 
     def get() -> None:
         (home / "got").unlink(missing_ok=True)
-        run("tftp", "-m", "binary", "127.0.0.1", port, "-c", "get", "file", home / "got")
-        assert digest(home / "got") == content
+        clients.run("tftp", "-m", "binary", "127.0.0.1", port, "-c", "get", "file", home / "got")
+        assert clients.digest(home / "got") == content
 
-    with piesd(home, config + OTHER.format(seconds=1000000)) as daemon:
+    with piesd(home, config + clients.OTHER.format(seconds=1000000)) as daemon:
         get()
-        first = one_server(daemon, "tftp")
+        first = clients.one_server(daemon, "tftp")
         get()
-        assert servers(daemon, "tftp") == [first]
+        assert clients.servers(daemon, "tftp") == [first]
         get_again = ("tftp", "-m", "binary", "127.0.0.1", port, "-c", "get", "file", home / "got")
         (home / "got").unlink()
-        with running(*get_again) as client:
+        with clients.running(*get_again) as client:
             daemon.until(lambda: (home / "got").exists() and (home / "got").stat().st_size)
-            with held(client):
-                changed = reload_with(daemon, config + OTHER.format(seconds=999999))
+            with clients.held(client):
+                changed = clients.reload_with(daemon, config + clients.OTHER.format(seconds=999999))
                 assert changed == [("other", "restart")]
             assert client.wait(PATIENCE) == 0
-        assert digest(home / "got") == content
-        assert servers(daemon, "tftp") == [first]
+        assert clients.digest(home / "got") == content
+        assert clients.servers(daemon, "tftp") == [first]
         os.kill(first, signal.SIGKILL)
-        daemon.until(lambda: not servers(daemon, "tftp"))
+        daemon.until(lambda: not clients.servers(daemon, "tftp"))
         get()
-        assert one_server(daemon, "tftp") != first
+        assert clients.one_server(daemon, "tftp") != first
         daemon.piesctl("stop", "tftp")
         daemon.piesctl("start", "tftp")
         get()
         # Nobody needs it any more: it goes, and comes back for the next.
-        changed = reload_with(daemon, f"{config}idle-stop = 0.2\n")
+        changed = clients.reload_with(daemon, f"{config}idle-stop = 0.2\n")
         assert ("tftp", "live") in changed
-        daemon.until(lambda: not servers(daemon, "tftp"))
+        daemon.until(lambda: not clients.servers(daemon, "tftp"))
         assert "is stopping: idle for 0.2 s" in daemon.log
         get()
 
@@ -107,7 +87,7 @@ command = ["{executable("in.tftpd")}", "--secure", "{home}"]
 # --- LISTEN_FDS
 
 
-@needs("uuidd")
+@clients.needs("uuidd")
 def test_uuidd_takes_its_socket_from_listen_fds_and_comes_and_goes_with_its_clients(
     home: Path,
 ) -> None:
@@ -124,19 +104,19 @@ idle-stop = 900
 """
     ask = (executable("uuidd"), "-r", "-s", place)
     with piesd(home, config) as daemon:
-        assert servers(daemon, "uuidd") == []
-        assert len(run(*ask).split()[-1]) == 36
-        pid = one_server(daemon, "uuidd")
+        assert clients.servers(daemon, "uuidd") == []
+        assert len(clients.run(*ask).split()[-1]) == 36
+        pid = clients.one_server(daemon, "uuidd")
         os.kill(pid, signal.SIGKILL)
-        daemon.until(lambda: pid not in servers(daemon, "uuidd"))
-        assert len(run(*ask).split()[-1]) == 36
-        assert reload_with(daemon, config.replace("900", "0.3")) == [("uuidd", "live")]
-        daemon.until(lambda: not servers(daemon, "uuidd"))
+        daemon.until(lambda: pid not in clients.servers(daemon, "uuidd"))
+        assert len(clients.run(*ask).split()[-1]) == 36
+        assert clients.reload_with(daemon, config.replace("900", "0.3")) == [("uuidd", "live")]
+        daemon.until(lambda: not clients.servers(daemon, "uuidd"))
         row = daemon.row("uuidd")
         assert row["last-exit"]["message"] == "idle for 0.3 s; the next connection starts it"
-        assert len(run(*ask).split()[-1]) == 36
-        stop_and_start(daemon, "uuidd", lambda: not place.exists())
-        assert len(run(*ask).split()[-1]) == 36
+        assert len(clients.run(*ask).split()[-1]) == 36
+        clients.stop_and_start(daemon, "uuidd", lambda: not place.exists())
+        assert len(clients.run(*ask).split()[-1]) == 36
 
 
 BY_NAMES = """
@@ -187,12 +167,12 @@ command = {script(home, "names.py", BY_NAMES)}
         ("six", socket.AF_INET6, ("::1", two)),
         ("local", socket.AF_UNIX, str(path)),
     )
-    with piesd(home, config + OTHER.format(seconds=1000000)) as daemon:
+    with piesd(home, config + clients.OTHER.format(seconds=1000000)) as daemon:
         pid = daemon.until_status("web", "running")["PID"]
         for name, family, place in places:
             assert hear(family, place) == [name, str(pid)]
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
-        reload_with(daemon, config + OTHER.format(seconds=999999))
+        clients.reload_with(daemon, config + clients.OTHER.format(seconds=999999))
         assert hear(*places[0][1:]) == ["plain", str(pid)]
         # A client that comes while there is no server waits for the next one.
         kill(daemon, pid)
@@ -203,9 +183,9 @@ command = {script(home, "names.py", BY_NAMES)}
         # The same of a reload that replaces the server.
         words = config.replace("names.py", "other.py")
         script(home, "other.py", BY_NAMES)
-        assert ("web", "restart") in reload_with(daemon, words)
+        assert ("web", "restart") in clients.reload_with(daemon, words)
         assert hear(*places[0][1:])[0] == "plain"
-        stop_and_start(daemon, "web", lambda: refuses(one))
+        clients.stop_and_start(daemon, "web", lambda: clients.refuses(one))
         assert hear(*places[0][1:])[0] == "plain"
 
 
@@ -240,17 +220,17 @@ pass-fd-socket = "own"
 command = {script(home, "takes.py", TAKES)}
 """
     place = ("127.0.0.1", port)
-    with piesd(home, config + OTHER.format(seconds=1000000)) as daemon:
+    with piesd(home, config + clients.OTHER.format(seconds=1000000)) as daemon:
         daemon.until(lambda: daemon.row("taker")["ready"])
         pid = daemon.row("taker")["PID"]
         assert hear(socket.AF_INET, place) == ["taken", str(pid)]
-        reload_with(daemon, config + OTHER.format(seconds=999999))
+        clients.reload_with(daemon, config + clients.OTHER.format(seconds=999999))
         assert hear(socket.AF_INET, place) == ["taken", str(pid)]
         kill(daemon, pid)
         word, after = hear(socket.AF_INET, place)
         assert word == "taken"
         assert after != str(pid)
-        stop_and_start(daemon, "taker", lambda: refuses(port))
+        clients.stop_and_start(daemon, "taker", lambda: clients.refuses(port))
         assert hear(socket.AF_INET, place)[0] == "taken"
 
 
@@ -265,7 +245,7 @@ BACKWARDS = """
 """
 
 
-@needs("socat")
+@clients.needs("socat")
 def test_socat_exchanges_packets_whose_ends_are_kept(home: Path) -> None:
     place = home / "packets"
     config = f"""
@@ -277,14 +257,17 @@ command = {script(home, "back.py", BACKWARDS)}
 """
     with piesd(home, config) as daemon:
         # socat sends a packet for each read; its answer comes back as one.
-        assert run("socat", "-t", "9", "-", f"UNIX-CONNECT:{place},type=5", text="abc") == "cba"
+        assert (
+            clients.run("socat", "-t", "9", "-", f"UNIX-CONNECT:{place},type=5", text="abc")
+            == "cba"
+        )
         with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as client:
             client.settimeout(PATIENCE)
             client.connect(str(place))
             client.send(b"one")
             client.send(b"two")
             assert (client.recv(99), client.recv(99)) == (b"eno", b"owt")
-            os.kill(one_server(daemon, "packets"), signal.SIGKILL)
+            os.kill(clients.one_server(daemon, "packets"), signal.SIGKILL)
             assert client.recv(99) == b""
 
 
@@ -303,20 +286,23 @@ access-denied-message = "not you\\n"
 """
 
 
-@needs("socat")
+@clients.needs("socat")
 def test_a_header_of_the_proxy_protocol_by_hand_is_believed(home: Path) -> None:
     port = free_port()
     with piesd(home, behind(port)):
         said = "PROXY TCP4 192.0.2.7 192.0.2.1 4711 80\r\nhello\n"
-        told = run("socat", "-t", "9", "-", f"TCP:127.0.0.1:{port}", text=said)
+        told = clients.run("socat", "-t", "9", "-", f"TCP:127.0.0.1:{port}", text=said)
         assert told == "192.0.2.7 4711 127.0.0.1:hello\n"
         said = "PROXY TCP6 2001:db8::7 2001:db8::1 4711 80\r\nhello\n"
-        told = run("socat", "-t", "9", "-", f"TCP:127.0.0.1:{port}", text=said)
+        told = clients.run("socat", "-t", "9", "-", f"TCP:127.0.0.1:{port}", text=said)
         assert told == "2001:db8::7 4711 127.0.0.1:hello\n"
-        assert run("socat", "-t", "9", "-", f"TCP:127.0.0.1:{port}", text="GET /", code=None) == ""
+        assert (
+            clients.run("socat", "-t", "9", "-", f"TCP:127.0.0.1:{port}", text="GET /", code=None)
+            == ""
+        )
 
 
-@needs("haproxy")
+@clients.needs("haproxy")
 @pytest.mark.parametrize("version", ["send-proxy", "send-proxy-v2"])
 def test_behind_a_real_haproxy_the_client_is_known_and_the_acl_is_about_it(
     home: Path, version: str
@@ -333,7 +319,7 @@ stderr = "null"
 prerequisites = ["who"]
 """
     with piesd(home, behind(back) + balancer) as daemon:
-        daemon.until(lambda: not refuses(front))
+        daemon.until(lambda: not clients.refuses(front))
         assert _through(front, "127.0.0.1")[0] == "127.0.0.1"
         address, _, rest = _through(front, "127.0.0.2")
         assert (address, rest) == ("127.0.0.2", "127.0.0.1:hello")
@@ -342,7 +328,7 @@ prerequisites = ["who"]
         before = daemon.row("haproxy")["PID"]
         kill(daemon, before)
         daemon.until(lambda: daemon.row("haproxy").get("PID") not in (None, before))
-        daemon.until(lambda: not refuses(front))
+        daemon.until(lambda: not clients.refuses(front))
         assert _through(front, "127.0.0.2")[0] == "127.0.0.2"
 
 

@@ -10,7 +10,6 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,6 @@ import pytest
 
 from piesd_process import PATIENCE, Piesd, piesd
 from real_programs import free_port
-from socket_clients import public_directory
 
 pytestmark = pytest.mark.real
 
@@ -38,12 +36,6 @@ listener = socket.socket(fileno=0)
 while True:
     listener.accept()[0].sendall(b"served")
 """
-
-
-@pytest.fixture
-def home() -> Iterator[Path]:
-    with public_directory() as path:
-        yield path
 
 
 def connected(address: str | int, *, source: str = "") -> socket.socket:
