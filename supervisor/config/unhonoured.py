@@ -67,11 +67,6 @@ class Way(Struct, frozen=True, kw_only=True):
     on_demand: bool
     sockenv: bool
 
-    @property
-    def owned(self) -> bool:
-        """Whether a server has the listener."""
-        return self.wait or self.on_demand
-
 
 def refuse(way: Way, one: Meanings) -> None:
     """Add a problem for each key that *way* cannot honour, a warning where nothing is lost."""
@@ -114,9 +109,12 @@ def _rules(way: Way) -> Iterator[tuple[_Keys, str]]:
 
 def _without_effect(way: Way, one: Meanings) -> Iterator[tuple[Key[Any], str]]:
     """Yield what changes nothing, though nothing that it says is wrong."""
-    if way.owned:
-        for key in (keys.MAX_INSTANCES, keys.MAX_INSTANCES_MESSAGE):
-            yield key, "has no effect: there is one server at a time"
+    one_at_a_time = "has no effect: there is one server at a time"
+    if way.wait:
+        yield keys.MAX_INSTANCES, one_at_a_time
+        yield keys.MAX_INSTANCES_MESSAGE, one_at_a_time
+    elif way.on_demand and one.fields.node(keys.INSTANCES) is not None:
+        yield keys.MAX_INSTANCES, one_at_a_time
     elif way.mode is Mode.INETD:
         for key, when in _NEEDS:
             if one.fields.node(when) is None:

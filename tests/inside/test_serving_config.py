@@ -206,6 +206,11 @@ def test_a_server_that_comes_and_goes_cannot_be_there_always() -> None:
         (TCP + 'access-denied-message = "a"', "without 'acl'"),
         (TCP + 'max-instances-message = "a"', "without 'max-instances'"),
         (WAIT + "max-instances = 3", "one server at a time"),
+        (DEMAND + "max-instances = 3", "without 'instances'"),
+        (
+            DEMAND.replace("///x", "///${instance}") + "max-instances = 3\ninstances = 1",
+            "one server at a time",
+        ),
         ('mode = "inetd"\nsocket = "inet+udp://:9"\nwait = true\nbacklog = 3', "no connections"),
     ],
 )
