@@ -28,7 +28,8 @@ PATIENCE: Final = 5.0
 """Seconds for finding out who a client is; then it is not served."""
 
 MOST: Final = 256
-"""Clients of one listener about whom something is being found out at a time; more are closed."""
+"""Clients of one listener about whom something is being found out at a time. Who comes then takes
+the place of the one that has had most time: whoever says nothing is in the way of his like only."""
 
 
 class Reception:
@@ -43,7 +44,8 @@ class Reception:
         self._system = system
         self._tasks = tasks
         self._arrived = arrived
-        self._asking: dict[Key, int] = {}
+        self._asking: dict[Key, dict[int, trio.CancelScope]] = {}
+        """Of each listener, the connections of such clients, oldest first."""
 
     def asks(self) -> bool:
         """Return whether something is just being found out about somebody."""
@@ -64,19 +66,21 @@ class Reception:
 
     def _ask(self, key: Key, connection: Connection, job: Callable[[], Awaitable[bool]]) -> None:
         """Have *job* find something out and pass the connection on; False: it could not."""
-        if self._asking.get(key, 0) >= MOST:
-            log.warning("%r: too many clients at a time: %s is not served", key, connection.peer)
-            self._system.close(connection.fd)
-            return
-        self._asking[key] = self._asking.get(key, 0) + 1
+        asking = self._asking.setdefault(key, {})
+        if len(asking) >= MOST:
+            asking.pop(next(iter(asking))).cancel()
+            log.warning("%r: too many clients at a time: the oldest is not served", key)
+        scope = trio.CancelScope(deadline=trio.current_time() + PATIENCE)
+        asking[connection.fd] = scope
 
         async def ask() -> None:
             passed_on = False
             try:
-                with trio.move_on_after(PATIENCE):
+                with scope:
                     passed_on = await job()
             finally:
-                self._asking[key] -= 1
+                if asking.get(connection.fd) is scope:
+                    del asking[connection.fd]
                 if not passed_on:
                     self._system.close(connection.fd)
 

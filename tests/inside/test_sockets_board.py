@@ -465,6 +465,22 @@ async def test_only_so_many_balancers_are_waited_for_and_a_closed_listener_for_n
             assert not home.system.launches
 
 
+async def test_who_says_nothing_takes_no_place_from_a_balancer_that_talks(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    proxied = replace(ECHO, proxy_protocol=("127.0.0.0/8",))
+    with trio.fail_after(60):
+        async with house([proxied]) as home:
+            first, second, *_ = [home.system.connect(PORT) for _ in range(reception.MOST)]
+            await home.rest()
+            talks = home.system.connect(PORT)
+            await home.rest()
+            home.system.say(talks, HEADER)
+            await home.rest()
+            assert [launch.key for launch in home.system.launches] == ["echo#1"]
+            assert {first, second} & home.system.descriptors == {second}
+
+
 @pytest.mark.parametrize("tag", ["echo", "new"])
 async def test_who_is_being_asked_while_the_listener_changes_is_served(
     tag: str, autojump_clock: trio.testing.MockClock
