@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 from piesd_process import PATIENCE, Piesd, piesd
-from real_programs import free_port
+from places import free_port
 
 pytestmark = pytest.mark.real
 
