@@ -174,9 +174,9 @@ class Simulation:
                 return self
         raise AssertionError("the simulation does not come to rest")
 
-    def level(self, level: str) -> Simulation:
+    def level(self, level: str, patience: float | None = None) -> Simulation:
         """Let somebody ask for a runlevel."""
-        self.post(SetRunlevel(level, "me"))
+        self.post(SetRunlevel(level, "me", patience=patience))
         return self
 
     def end(self, key: Key, code: int = 0) -> Simulation:

@@ -15,6 +15,8 @@ _FORM = '{"runlevel":"3"}'
 
 class _Level(Struct, forbid_unknown_fields=True):
     runlevel: str | int
+    timeout: float | None = None
+    """Only here: seconds between the signal and SIGKILL for what leaves."""
 
 
 machine = Blueprint("machine", __name__)
@@ -83,5 +85,6 @@ async def unset_variable(name: str) -> Response:
 async def _go_to(level: _Level | None) -> Response:
     if level is None:
         raise BadRequest(f"cannot change the runlevel: the body is empty; send {_FORM}")
-    await asking.control().go_to_runlevel(str(level.runlevel), asking.caller())
+    control, caller = asking.control(), asking.caller()
+    await control.go_to_runlevel(str(level.runlevel), caller, level.timeout)
     return ok()

@@ -17,15 +17,24 @@ def telinit() -> None:
 
 @telinit.command(cls=Verb)
 @click.argument("level", required=False)
+@click.option(
+    "-t",
+    "--timeout",
+    metavar="SECONDS",
+    type=click.FloatRange(min=0),
+    help="Between the signal and SIGKILL, for what leaves.  [default: its stop-timeout]",
+)
 @pass_settings
-def runlevel(settings: Settings, level: str | None) -> int:
+def runlevel(settings: Settings, level: str | None, timeout: float | None) -> int:
     """Show the runlevel, or go over to LEVEL: 0 to 9, or S.
 
     With a, b or c, start the components that are on demand for that letter.
     """
     screen, client = settings.screen(), settings.client()
+    if level is None and timeout is not None:
+        raise click.UsageError("-t is for a change: which runlevel?")
     if level is not None:
-        answer = client.set_runlevel(level)
+        answer = client.set_runlevel(level, timeout)
         if screen.as_json:
             screen.data(answer)
         else:

@@ -212,9 +212,17 @@ class Client:
         """Return the runlevel, the one before, the state of the boot, and the configured one."""
         return _object(self._ask("GET", "/runlevel"))
 
-    def set_runlevel(self, level: str) -> dict[str, Json]:
-        """Go over to *level*; answered when that has begun."""
-        what = quote(_compact({"runlevel": level}), safe="")
+    def set_runlevel(self, level: str, timeout: float | None = None) -> dict[str, Json]:
+        """Go over to *level*; answered when that has begun.
+
+        Args:
+            level: the runlevel.
+            timeout: seconds between the signal and SIGKILL for what leaves.
+        """
+        asked: dict[str, Json] = {"runlevel": level}
+        if timeout is not None:
+            asked["timeout"] = timeout
+        what = quote(_compact(asked), safe="")
         return _object(self._ask("PUT", f"/runlevel/{what}"))
 
     def environ(self) -> list[str]:

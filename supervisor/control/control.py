@@ -281,10 +281,12 @@ class Control:
         self._looking(caller, "read the runlevel")
         return self._machine.runlevel()
 
-    async def go_to_runlevel(self, level: str, caller: Caller) -> None:
+    async def go_to_runlevel(
+        self, level: str, caller: Caller, patience: float | None = None
+    ) -> None:
         """Go over to *level* (see `Machine.go_to`)."""
         self._administering(caller, "change the runlevel")
-        await self._machine.go_to(level, caller)
+        await self._machine.go_to(level, caller, patience)
 
     def environ(self, caller: Caller) -> dict[str, str]:
         """Return the environment of what an init process starts. It may hold anything."""

@@ -22,6 +22,9 @@ MOST_VARIABLES = 256
 LONGEST = 4096
 """Bytes of a name and its value."""
 
+LONGEST_PATIENCE = 86400
+"""Seconds that what leaves a runlevel may be given: a day."""
+
 _NAME = re.compile("[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -73,8 +76,13 @@ class Machine:
             initdefault=world.initdefault,
         )
 
-    async def go_to(self, level: str, caller: Caller) -> None:
+    async def go_to(self, level: str, caller: Caller, patience: float | None = None) -> None:
         """Go over to *level*, or start what is on demand `a`, `b` or `c`; return when it has begun.
+
+        Args:
+            level: as people write it.
+            caller: who asks.
+            patience: seconds that what leaves may take; None for as long as each has configured.
 
         Raises:
             NotFound: there are no runlevels.
@@ -87,9 +95,15 @@ class Machine:
             error = BadRequest(f"cannot go to runlevel {level[:40]!r}: there is no such thing")
             error.hint = "It is one of 0 to 9 and S; a, b and c start what is on demand."
             raise error
+        if patience is not None and not 0 <= patience <= LONGEST_PATIENCE:
+            raise BadRequest(
+                f"cannot give what leaves {patience:g} seconds: the timeout is a number of seconds "
+                f"from 0 to {LONGEST_PATIENCE}"
+            )
         if self._runner.engine.stage in GOING_DOWN:
             raise ShuttingDown("cannot change the runlevel: piesd is shutting down")
-        self._runner.post(SetRunlevel(plain, caller.name, self._runner.system.wall()))
+        now = self._runner.system.wall()
+        self._runner.post(SetRunlevel(plain, caller.name, now, patience))
         await self._runner.handled()
 
     # --- the environment

@@ -443,7 +443,10 @@ class Engine:
             return
         if world.live_dependents.get(key, 0) and not self._ending.hurried:
             return
-        self._core.tell(key, Lower(self._ending.patience(key)))
+        patience = self._ending.patience(key)
+        if self.stage is Stage.NORMAL and (asked := self._levels.patience(key)) is not None:
+            patience = asked
+        self._core.tell(key, Lower(patience))
 
     def _release(self, key: Key) -> None:
         self._core.tell(key, Release())

@@ -24,7 +24,7 @@ from supervisor.engine.modes import (
     ONE_RUN,
 )
 from supervisor.engine.world import World
-from supervisor.model.component import Component, Mode, Tag
+from supervisor.model.component import Component, Key, Mode, Tag
 from supervisor.model.effects import Record
 from supervisor.model.events import Alarm, Order, SetRunlevel, SetVariable, Stop
 from supervisor.model.state import Phase, Stage
@@ -56,6 +56,8 @@ class Levels:
         self._first = runlevel
         self._awaited: frozenset[Tag] = frozenset()
         """Who was waited for when that was looked at last."""
+        self._patience: float | None = None
+        """How long what leaves may take, as whoever asked for the latest change says."""
         core.world.init = init
         core.world.environ = dict(environment)
 
@@ -121,9 +123,36 @@ class Levels:
             core.note(None, "runlevel", "info", f"the first runlevel will be {level}{by}")
         elif level == world.runlevel:
             world.look_again()
+            self._hasten(event.patience)
             core.note(None, "runlevel", "info", f"the runlevel is {level} already{by}")
         else:
+            self._patience = event.patience
             self._go(level, by)
+            self._hasten(event.patience)
+
+    def patience(self, key: Key) -> float | None:
+        """Return how long *key* may take to go down where a change of the level says so.
+
+        That is for what leaves, and for what goes down because it needs what leaves.
+        """
+        world = self._core.world
+        if not world.leaving:
+            return None
+        link = world.links.get(key)
+        leaves = world.outside(link.owner if link else key) or bool(world.unmet.get(key, 0))
+        return self._patience if leaves else None
+
+    def _hasten(self, patience: float | None) -> None:
+        """Let what is leaving already take no longer than *patience* from now on."""
+        core, world = self._core, self._core.world
+        if patience is None:
+            return
+        for tag in world.leaving:
+            state = world.states[tag]
+            # What was killed already is killed again when its own deadline says so.
+            if state.phase is Phase.STOPPING and state.deadline is not None and not state.kills:
+                due = min(state.deadline, core.now + patience)
+                world.put(tag, replace(state, deadline=due))
 
     def _refusal(self, level: str) -> str:
         """Return why there is no going to *level*, if that is so."""
@@ -243,6 +272,7 @@ class Levels:
                 self._first = ""
                 level = self._target()
                 if level != SINGLE:
+                    self._patience = None
                     self._go(level, ", as the single user has left")
                     return True
         return False

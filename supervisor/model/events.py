@@ -252,11 +252,16 @@ class Accepted(Struct, frozen=True):
 
 
 class SetRunlevel(Struct, frozen=True):
-    """Go over to a runlevel, one of `0123456789S`; with `a`, `b` or `c` start what is on demand."""
+    """Go over to a runlevel, one of `0123456789S`; with `a`, `b` or `c` start what is on demand.
+
+    `patience` are the seconds that what leaves may take between its signal and SIGKILL; with None
+    each has its own `stop_timeout`.
+    """
 
     level: str
     by: str = ""
     at: float = 0.0
+    patience: float | None = None
 
 
 class Alarm(Struct, frozen=True):

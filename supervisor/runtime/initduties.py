@@ -177,7 +177,8 @@ class InitDuties:
             case initctl.RUNLVL if request.runlevel in ("U", "u"):
                 log.warning("cannot be executed anew as telinit asks: an init process stays")
             case initctl.RUNLVL:
-                self._post(SetRunlevel(request.runlevel, _BY, now))
+                patience = float(max(request.sleeptime, 0))
+                self._post(SetRunlevel(request.runlevel, _BY, now, patience))
             case initctl.POWERFAIL:
                 self._post(Alarm("powerfail", now))
             case initctl.POWERFAILNOW:

@@ -139,6 +139,54 @@ def test_what_ignores_the_signal_is_killed_and_no_change_waits_for_what_cannot_b
     assert sim.told()[-1] == "start later"
 
 
+def test_whoever_asks_for_a_level_says_how_long_what_leaves_may_take() -> None:
+    front = entry("front", "2", Mode.RESPAWN, "back")
+    slow = replace(entry("back", "2", Mode.RESPAWN), stop_timeout=60.0)
+    sim = booted(front, slow)
+    sim.deaf |= {"t1", "back"}
+    begun = sim.now
+    sim.level("4", patience=2).settle()
+    assert sim.now == begun
+    assert {sim.engine.world.states[tag].deadline for tag in ("t1", "back")} == {begun + 2}
+    sim.wake()
+    assert set(sim.told()[-2:]) == {"signal t1 9", "signal back 9"}
+
+
+def test_only_that_change_goes_by_it_and_only_what_leaves() -> None:
+    other = entry("other", None, Mode.RESPAWN)
+    sim = booted(other)
+    sim.deaf |= {"t1", "t2", "other"}
+    sim.level("4", patience=2)
+    sim.order("stop", "other")
+    assert sim.engine.world.states["other"].deadline == sim.now + 5
+    sim.wake()
+    sim.deaf.clear()
+    sim.settle().level("3").settle().end("l3").settle()
+    sim.deaf |= {"t1", "t2"}
+    sim.level("4")
+    assert sim.engine.world.states["t2"].deadline == sim.now + 5
+
+
+def test_whoever_asks_again_can_be_less_patient_but_not_more() -> None:
+    sim = booted()
+    sim.deaf.add("t1")
+    begun = sim.now
+    sim.level("4", patience=30)
+    for level, patience, due in (("4", 20, 20), ("4", 40, 20), ("4", None, 20), ("5", 1, 1)):
+        sim.level(level, patience=patience)
+        assert sim.engine.world.states["t1"].deadline == begun + due
+    sim.wake()
+    assert sim.told()[-1] == "signal t1 9"
+
+
+def test_the_patience_is_for_a_change_that_begins_with_the_boot_too() -> None:
+    sim = booted(entry("su", "S", Mode.RESPAWN), runlevel="2")
+    sim.level("S").settle()
+    sim.deaf.add("su")
+    sim.level("2", patience=0)
+    assert sim.engine.world.states["su"].deadline == sim.now
+
+
 def test_a_change_goes_on_when_a_reload_removes_what_is_leaving() -> None:
     late = entry("late", "4", Mode.RESPAWN)
     sim = booted(late)

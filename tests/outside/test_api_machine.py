@@ -8,10 +8,13 @@ from urllib.parse import quote
 import pytest
 import trio
 import trio.testing
+from msgspec.structs import replace
 
 from asked import GUEST, STRANGER, desk
+from fake_system import Script
 from guarded import anonymous
 from piesd_process import Piesd, piesd
+from running import House
 from supervisor.model.access import Acl, Rule
 from supervisor.model.component import Component, Mode
 from supervisor.model.events import Alarm, Shutdown
@@ -56,6 +59,8 @@ async def test_the_runlevel_is_told_and_changed_in_pies_form(autojump_clock: Clo
         ('/runlevel/{"level":"3"}', 400, "cannot read the end of the path"),
         ("/runlevel/3", 400, "cannot read the end of the path"),
         ("/runlevel", 400, "the body is empty"),
+        ('/runlevel/{"runlevel":"3","timeout":-1}', 400, "cannot give what leaves -1 seconds"),
+        ('/runlevel/{"runlevel":"3","timeout":"x"}', 400, "cannot read the end of the path"),
     ],
 )
 async def test_a_wrong_runlevel_is_refused(
@@ -67,6 +72,20 @@ async def test_a_wrong_runlevel_is_refused(
             assert answer.status == status
             assert answer.json["status"] == "ER"
             assert words in answer.json["message"]
+
+
+async def test_what_leaves_has_the_time_that_the_request_says(autojump_clock: Clock) -> None:
+    def deaf(home: House) -> None:
+        home.system.scripts["db"] = Script(ignores=frozenset({15}))
+
+    with trio.fail_after(60):
+        async with desk([replace(DB, stop_timeout=60.0)], deaf, runlevel="2") as asked:
+            await asked.home.rest()
+            runner = asked.home.runner
+            begun = trio.current_time()
+            answer = await asked.ask("PUT", '/runlevel/{"runlevel":"4","timeout":1.5}')
+            assert answer.status == 200
+            assert runner.engine.world.states["db"].deadline == pytest.approx(begun + 1.5, abs=0.1)
 
 
 async def test_where_there_are_no_runlevels_there_is_no_such_thing(autojump_clock: Clock) -> None:

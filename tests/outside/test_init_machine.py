@@ -44,9 +44,13 @@ po::powerokwait:/bin/echo powerok
 class Machine(Inmate):
     """A world whose PID 1 is piesd. `tools` are sysvinit's programs, where they are there."""
 
-    def __init__(self, home: Path, inittab: str = INITTAB, *options: str) -> None:
+    def __init__(
+        self, home: Path, inittab: str = INITTAB, *options: str, toml: str | None = None
+    ) -> None:
         (home / "files").mkdir()
         (home / "files" / "inittab").write_text(inittab)
+        if toml is not None:
+            (home / "files" / "deaf.toml").write_text(toml)
         paths = [str(ROOT), sys.base_prefix]
         if not Path(sys.prefix).is_relative_to(ROOT):
             paths.append(sys.prefix)
@@ -83,8 +87,10 @@ class Machine(Inmate):
 
 
 @contextmanager
-def machine(home: Path, inittab: str = INITTAB, *options: str) -> Iterator[Machine]:
-    one = Machine(home, inittab, *options)
+def machine(
+    home: Path, inittab: str = INITTAB, *options: str, toml: str | None = None
+) -> Iterator[Machine]:
+    one = Machine(home, inittab, *options, toml=toml)
     try:
         yield one
     finally:
@@ -139,6 +145,30 @@ def test_piesd_speaks_the_old_protocol_too(tmp_path: Path) -> None:
         one.telinit("-e", "COLOUR", "2")
         one.hear("level 2 after 3 with")
         assert one.lines[-1].endswith("with")
+
+
+DEAF = """
+[component.deaf]
+shell = true
+command = "trap '' TERM; echo deaf; while :; do sleep 1000; done"
+stop-timeout = 100000
+runlevels = "3"
+"""
+
+
+@pytest.mark.parametrize(
+    "telinit", [pytest.param("/sbin/telinit", marks=needs_sysvinit), "piesd -T"]
+)
+def test_telinit_says_how_long_what_leaves_may_take(tmp_path: Path, telinit: str) -> None:
+    with machine(tmp_path, INITTAB + "#pies pragma next toml /world/deaf.toml\n", toml=DEAF) as one:
+        one.booted()
+        one.telinit("3")
+        one.hear("| deaf")
+        if telinit == "piesd -T":
+            one.telinit("-t", "0", "2")
+        else:
+            one.inside(telinit, "-t", "0", "2")
+        one.hear("'deaf' is down")
 
 
 def test_garbage_and_a_fifo_that_is_removed_are_survived(tmp_path: Path) -> None:
