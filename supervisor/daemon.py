@@ -15,7 +15,7 @@ from functools import partial
 import msgspec
 import trio
 
-from supervisor import __version__, obedience
+from supervisor import __version__, obedience, salvage
 from supervisor.cli.ending import carried_out, prepare_streams
 from supervisor.cli.piesd import Options, parse
 from supervisor.control.about import About, Hooks
@@ -54,7 +54,15 @@ from supervisor.system.process_setup import (
     restore_nofile,
 )
 from supervisor.system.sockets import make_directory
-from supervisor.tasks import do_other, has_machine, is_first, named_files, read_plan, refuse
+from supervisor.tasks import (
+    do_other,
+    has_machine,
+    is_first,
+    is_machine,
+    named_files,
+    read_plan,
+    refuse,
+)
 from supervisor.upgrade import PATIENCE, Upgrade, own_command
 
 log = logging.getLogger("supervisor")
@@ -96,10 +104,15 @@ def main(
     options = parse(sys.argv[1:] if argv is None else argv)
     if options.task != "run":
         return carried_out("piesd", partial(do_other, options))
+    if options.emergency:
+        salvage.before_all()
     try:
         plan = read_plan(options, named_files(options))
     except ConfigRejected as rejected:
-        return refuse(rejected)
+        code = refuse(rejected)
+        if not is_machine(options):
+            return code
+        plan = salvage.until_right(options, "its configuration is wrong")
     if options.daemon:
         close_inherited()
     seats.reserve()  # Before anything else of ours could sit there for good.
@@ -109,7 +122,10 @@ def main(
             code = daemon.run()
         except (SupervisorError, OSError) as error:
             print(f"piesd: {_reason(error)}", file=sys.stderr)
-            return EX_UNAVAILABLE
+            if not has_machine(options, plan):
+                return EX_UNAVAILABLE
+            plan = salvage.until_right(options, "it cannot start")
+            continue
         if daemon.successor is not None:
             given, trial = _hand_over(original_environment, daemon.setup, daemon.successor), None
             continue  # It could not be executed.
@@ -399,18 +415,12 @@ class Daemon:
         timeout = self.plan.daemon.shutdown_timeout
         if not is_first(self.options):
             return Engine(shutdown_timeout=timeout, command_environment=facts)
-        environment = {
-            "CONSOLE": os.environ.get("CONSOLE", "/dev/console"),
-            "INIT_VERSION": f"piesd {__version__}",
-            # The kernel gives an init process none; an image of a container knows its own.
-            "PATH": os.environ.get("PATH", "/bin:/usr/bin:/sbin:/usr/sbin"),
-        }
         return Engine(
             shutdown_timeout=timeout,
             command_environment=facts,
             init=True,
             runlevel=self.options.runlevel,
-            environment=environment,
+            environment=salvage.environment(),
         )
 
     def _duties(self, nursery: trio.Nursery, runner: Runner, control: Control) -> InitDuties | None:

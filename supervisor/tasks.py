@@ -46,16 +46,33 @@ def is_first(options: Options) -> bool:
     return options.init or os.getpid() == 1
 
 
+def is_machine(options: Options) -> bool:
+    """Tell whether this is to be an init process before any configuration could be read.
+
+    It is PID 1, and was told so, is called `init` as the kernel calls it, or reads an inittab.
+    """
+    if os.getpid() != 1:
+        return False
+    called = os.path.basename(sys.argv[0]) == "init"
+    return called or options.init or _has_inittab(named_files(options))
+
+
+def _has_inittab(files: Sequence[SourceFile]) -> bool:
+    return any(
+        each.syntax == "inittab" or os.path.basename(each.file) == "inittab" or each in INIT_FILES
+        for each in files
+    )
+
+
 def has_machine(options: Options, plan: Plan) -> bool:
     """Tell whether this is the init process of a machine, or of a container that is like one.
 
     It is PID 1, and was told so or has an inittab or a runlevel; what else is PID 1 supervises a
     container, whose end is its own.
     """
-    inittab = any(
-        each.syntax == "inittab" or os.path.basename(each.file) == "inittab" for each in plan.files
-    )
-    return os.getpid() == 1 and (options.init or inittab or bool(plan.daemon.runlevel))
+    if os.getpid() != 1:
+        return False
+    return is_machine(options) or _has_inittab(plan.files) or bool(plan.daemon.runlevel)
 
 
 def read_plan(options: Options, files: Sequence[SourceFile], euid: int | None = None) -> Plan:

@@ -86,6 +86,8 @@ class Options(Struct, frozen=True, kw_only=True):
     """It is to be the first process, whatever its PID."""
     runlevel: str = ""
     """What the kernel's command line says about the first runlevel."""
+    emergency: bool = False
+    """Whether it asks for a shell before anything else."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -133,10 +135,13 @@ def parse(argv: Sequence[str], environ: Mapping[str, str] | None = None) -> Opti
     given = parser.parse_intermixed_args(list(argv))
     if given.files and given.syntax != given.files[-1].syntax:
         parser.error("--syntax stands before the -c that it is for")
-    level = ""
+    level, emergency = "", given.emergency
     if given.task == "run" and (given.init or os.getpid() == 1):
         # The kernel passes on every word that it does not know; most are for nobody here.
-        level, given.tags = _level(given.tags), []
+        level, emergency = _level(given.tags), emergency or "emergency" in given.tags
+        given.tags = []
+    elif emergency:
+        parser.error("-b is for an init process: see --init")
     if given.tags and given.task not in ("restart", "trace-prereq", "trace-depend"):
         parser.error(f"unrecognized arguments: {' '.join(given.tags)}")
     if given.task == "restart" and not given.tags:
@@ -169,6 +174,7 @@ def parse(argv: Sequence[str], environ: Mapping[str, str] | None = None) -> Opti
         debug=given.debug,
         init=given.init,
         runlevel=level,
+        emergency=emergency,
     )
 
 
@@ -178,7 +184,7 @@ def _level(words: Sequence[str]) -> str:
     Source: init(8) of sysvinit.
     """
     levels = {**{str(digit): str(digit) for digit in range(10)}, "s": "S"}
-    levels |= {"single": "S", "emergency": "S"}
+    levels["single"] = "S"
     return next((levels[each.lower()] for each in reversed(words) if each.lower() in levels), "")
 
 
@@ -269,6 +275,12 @@ def _add_running(parser: argparse.ArgumentParser) -> None:
     )
     where.add_argument(
         "--init", action="store_true", help="be an init process, as piesd is with PID 1"
+    )
+    group.add_argument(
+        "-b",
+        dest="emergency",
+        action="store_true",
+        help="as init, run a shell before anything else; so does the word emergency",
     )
     log = group.add_mutually_exclusive_group()
     log.add_argument("--stderr", action="store_true", help="write our own log to standard error")

@@ -84,11 +84,10 @@ class Levels(Struct, frozen=True):
         while tag in taken:
             tag += "."
         again = self.settings.daemon.runlevel == "S"
-        if host.executable(SULOGIN) == "fine":
-            argv: tuple[str, ...] = (SULOGIN,)
-        else:
+        argv: tuple[str, ...] = (SULOGIN,)
+        if host.executable(SULOGIN) != "fine":
             terminal = "${CONSOLE:-/dev/console}"
-            argv = (SHELL, "-c", f'exec {SHELL} <"{terminal}" >"{terminal}" 2>&1')
+            argv = (SHELL, "-c", f'exec "${{SUSHELL:-{SHELL}}}" <"{terminal}" >"{terminal}" 2>&1')
         return (
             Component(
                 tag=tag,

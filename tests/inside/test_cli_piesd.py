@@ -20,6 +20,8 @@ _PREPROCESSING = PreprocessOptions(defines=("A=1", "B"), undefines=("C",), inclu
         ("--init", {}, Options(init=True)),
         ("--init quiet 3 single", {}, Options(init=True, runlevel="S")),
         ("--init s ro 4", {}, Options(init=True, runlevel="4")),
+        ("--init emergency quiet", {}, Options(init=True, emergency=True)),
+        ("--init -b single", {}, Options(init=True, runlevel="S", emergency=True)),
         (
             "-c a --syntax toml -c b --config c --syntax pies -c d",
             {},

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from namespaces import PATIENCE, PIESD, ROOT, Inmate, why_not
+from init_machine import SYSVINIT, Machine
+from namespaces import PIESD, ROOT, why_not
 
 pytestmark = [
     pytest.mark.real,
     pytest.mark.skipif(bool(why_not()), reason=why_not() or "none"),
 ]
-
-CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-SYSVINIT = CACHE / "piesd-tests" / "sysvinit" / "sbin"
 
 INITTAB = """
 id:2:initdefault:
@@ -39,51 +33,6 @@ pf::powerfail:/bin/echo powerfail
 pn::powerfailnow:/bin/echo powerfailnow
 po::powerokwait:/bin/echo powerok
 """
-
-
-class Machine(Inmate):
-    """A world whose PID 1 is piesd. `tools` are sysvinit's programs, where they are there."""
-
-    def __init__(
-        self, home: Path, inittab: str = INITTAB, *options: str, toml: str | None = None
-    ) -> None:
-        (home / "files").mkdir()
-        (home / "files" / "inittab").write_text(inittab)
-        if toml is not None:
-            (home / "files" / "deaf.toml").write_text(toml)
-        paths = [str(ROOT), sys.base_prefix]
-        if not Path(sys.prefix).is_relative_to(ROOT):
-            paths.append(sys.prefix)
-        environ = {"WORLD_FILES": str(home / "files"), "WORLD_PATHS": " ".join(paths)}
-        if SYSVINIT.is_dir():
-            shutil.copytree(SYSVINIT, home / "usr" / "sbin")
-            environ["WORLD_USR"] = str(home / "usr")
-        world = str(ROOT / "tests" / "world.sh")
-        words = [world, "--", *PIESD, "-c", "/world/inittab", *options]
-        super().__init__(words, environ=environ, proc=False)
-
-    def inside(self, *words: str) -> str:
-        """Run a program in there; return what it printed."""
-        done = subprocess.run(
-            ["nsenter", "-t", str(self.pid), "-p", "-m", "-n", "-r", "-w", "--", *words],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=PATIENCE,
-        )
-        assert done.returncode == 0, (words, done.stdout, done.stderr, self.said)
-        return done.stdout
-
-    def shell(self, script: str) -> str:
-        return self.inside("sh", "-c", script)
-
-    def telinit(self, *words: str) -> str:
-        return self.shell(f'cd "{ROOT}"; exec "{PIESD[0]}" -m supervisor -T {" ".join(words)}')
-
-    def booted(self) -> Machine:
-        for word in ("| sysinit", "| bootwait", "level 2 after N"):
-            self.hear(word)
-        return self
 
 
 @contextmanager
@@ -160,7 +109,7 @@ runlevels = "3"
     "telinit", [pytest.param("/sbin/telinit", marks=needs_sysvinit), "piesd -T"]
 )
 def test_telinit_says_how_long_what_leaves_may_take(tmp_path: Path, telinit: str) -> None:
-    with machine(tmp_path, INITTAB + "#pies pragma next toml /world/deaf.toml\n", toml=DEAF) as one:
+    with machine(tmp_path, INITTAB + "#pies pragma next toml /world/more.toml\n", toml=DEAF) as one:
         one.booted()
         one.telinit("3")
         one.hear("| deaf")
