@@ -110,6 +110,7 @@ class _Builder:
             enabled=one.enabled(),
             precious=one.flag(keys.PRECIOUS),
             runlevels=fields.given(keys.RUNLEVELS),
+            utmp=fields.need(keys.UTMP),
             essential=fields.need(keys.ESSENTIAL),
             required=fields.need(keys.REQUIRED) and mode is Mode.STARTUP,
             respawn=fields.given(keys.RESPAWN) or Respawn(),

@@ -175,7 +175,8 @@ class _Reading:
     def _component(
         self, line: int, key: str, tag: Tag, levels: str, mode: Mode, command: str
     ) -> None:
-        command = command.removeprefix("+").strip()  # That was about utmp, which getty writes now.
+        silent = command.startswith("+")
+        command = command.removeprefix("+").strip()
         if not command:
             self._problem(line, f"{key}.command", f"the command is missing: mode {mode} needs one")
             return
@@ -186,6 +187,8 @@ class _Reading:
         if mode not in _WITHOUT_LEVELS:
             everything = CALLED_LEVELS if mode is Mode.ONDEMAND else EVERY_LEVEL
             table["runlevels"] = levels or everything
+        if silent:
+            table["utmp"] = False
         table |= _command(command)
         self.components[tag] = make(self.file, line, key, table)
 

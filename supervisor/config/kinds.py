@@ -90,6 +90,8 @@ class Choice(Struct, frozen=True):
     choices: Mapping[str, str]
     """Each word, and the one it stands for: itself, or the one it is a synonym of."""
     later: frozenset[str] = frozenset()
+    instead: Mapping[str, str] = {}
+    """For words that mean something elsewhere, what to write here."""
 
     @property
     def words(self) -> str:
@@ -106,6 +108,9 @@ class Choice(Struct, frozen=True):
             return self.choices[word]
         if word in self.later:
             problems.append(node.problem(f"{quoted(word)} is not supported yet"))
+            return None
+        if word in self.instead:
+            problems.append(node.problem(f"{quoted(word)} {self.instead[word]}"))
             return None
         problems.append(node.problem(_not_one_of(word, self.choices)))
         return None

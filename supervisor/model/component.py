@@ -323,6 +323,8 @@ class Component(Struct, frozen=True, kw_only=True):
     """The networks whose connections begin with a header of the PROXY protocol."""
     runlevels: Annotated[str | None, LIVE] = None
     """The runlevels in which it is wanted, one character each; None for all."""
+    utmp: Annotated[bool, LIVE] = True
+    """Whether an init process records its starts and ends in utmp and wtmp."""
     max_instances: Annotated[int | None, LIVE] = None
     """The number of connections served at once, or, of a template, of instances that are live at
     once; None for no limit."""

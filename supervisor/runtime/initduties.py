@@ -18,7 +18,7 @@ from functools import partial
 import trio
 
 from supervisor.engine.engine import Engine
-from supervisor.model.component import Key, Mode
+from supervisor.model.component import Component, Key, Mode
 from supervisor.model.effects import Record
 from supervisor.model.events import Alarm, EngineEvent, SetRunlevel, SetVariable
 from supervisor.system import initctl, machine, utmp
@@ -218,13 +218,10 @@ class InitDuties:
                 ended = None if state is None else state.last_exit
                 code, number = (ended.code or 0, ended.signal or 0) if ended else (0, 0)
                 self._write(utmp.Entry(utmp.DEAD_PROCESS, name, before, code=code, signal=number))
-            if pid is not None and spec is not None and self._is_recorded(key, spec.mode):
+            if pid is not None and spec is not None and _is_recorded(key, spec):
                 name = key[:4]
                 self._pids[key] = (pid, name)
                 self._write(utmp.Entry(utmp.INIT_PROCESS, name, pid))
-
-    def _is_recorded(self, key: Key, mode: Mode) -> bool:
-        return "#" not in key and mode in _RECORDED
 
     def _write(self, entry: utmp.Entry) -> None:
         self._entries.append(entry)
@@ -260,3 +257,7 @@ class InitDuties:
             machine.accept_keyboard_signal(signal.SIGWINCH)
         except OSError as error:
             log.info("cannot have the keyboard's request told to us: %s", error.strerror)
+
+
+def _is_recorded(key: Key, spec: Component) -> bool:
+    return "#" not in key and spec.mode in _RECORDED and spec.utmp

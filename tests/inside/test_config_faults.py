@@ -95,6 +95,8 @@ IN_A_COMPONENT = [
     ("enabled = true\ndisable = true", 4, "disable", "contradicts"),
     ('precious = false\nflags = "precious"', 4, "flags", "contradicts"),
     ('enabled = "yes"', 3, "enabled", "must be true or false, not a string"),
+    ("mode = 'off'", 3, "mode", "'off' is for lines of an inittab"),
+    ("mode = 'off'", 3, "mode", "'enabled = false'"),
     ("precious = 1", 3, "precious", "must be true or false, not an integer"),
     ("labels = { a = 1 }", 3, "labels.a", "must be a string"),
     ('labels = { "a=b" = "c" }', 3, 'labels."a=b"', "no name for a label"),

@@ -110,6 +110,12 @@ def test_a_command_is_run_as_sysvinit_runs_it(command: str, argv: tuple[str, ...
     assert component.argv == argv
 
 
+def test_a_plus_before_the_command_keeps_it_out_of_utmp() -> None:
+    lines = "id:2:initdefault:\na:2:respawn:/bin/a\nb:2:respawn:+ @/bin/b x"
+    loud, silent = plan(lines).components
+    assert (loud.utmp, silent.utmp, silent.argv) == (True, False, ("/bin/b", "x"))
+
+
 def test_comments_blank_lines_and_lines_that_are_off_are_passed_over() -> None:
     assert tables("# x\n\n  # y:2:respawn:/z\r\na:2:off:/bin/a\n#pies is nice\n") == {}
 

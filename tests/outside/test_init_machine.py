@@ -186,10 +186,12 @@ def test_nobody_can_order_the_end_of_an_init_process(tmp_path: Path) -> None:
 
 
 def test_boots_levels_and_processes_are_on_record(tmp_path: Path) -> None:
-    with machine(tmp_path) as one:
+    silent = "r0:3:respawn:+/bin/sleep 3000000\n"
+    with machine(tmp_path, INITTAB.replace("r3:3", silent + "r3:3")) as one:
         one.booted()
         one.telinit("3")
         one.hear("'r3' started")
+        assert "'r0' started" in one.said
         one.telinit("2")
         one.hear("'r3' is down")
 

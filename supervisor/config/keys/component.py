@@ -38,6 +38,10 @@ MODE = Key(
             "pass": "pass-fd",
         },
         later=later.MODES,
+        instead={
+            "off": "is for lines of an inittab; what is not to be started by itself has "
+            "'enabled = false', in pies' syntax 'flags disable'"
+        },
     ),
     default="respawn",
     shown="`respawn`",
@@ -160,6 +164,16 @@ RUNLEVELS = Key(
     meaning=(
         "the runlevels in which it runs, where there are any: piesd is an init process, or "
         "`[daemon]` has a `runlevel`"
+    ),
+)
+UTMP = Key(
+    name="utmp",
+    kind=Boolean(),
+    default=True,
+    shown="`true`",
+    meaning=(
+        "its starts and ends are recorded in utmp and wtmp, where piesd is the init process of a "
+        "machine and its mode is `respawn` or `ondemand`"
     ),
 )
 USER = Key(
@@ -373,6 +387,7 @@ COMPONENT_KEYS = KeySet(
         DISABLE,
         PRECIOUS,
         RUNLEVELS,
+        UTMP,
         NULLINPUT,
         USER,
         GROUP,
