@@ -112,6 +112,7 @@ async def desk(
     """Run *components*, and a control that answers for them."""
     async with house(components, prepare, init=init, runlevel=runlevel) as home:
         plan = plan_of(*components, files=files)
+        plan = replace(plan, daemon=replace(plan.daemon, runlevel=runlevel))
         disk, hooked = Disk(plan), list[str]()
         hooks = Hooks(
             reexec=lambda: hooked.append("reexec"),

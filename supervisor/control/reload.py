@@ -12,6 +12,7 @@ from msgspec import Struct, structs
 from supervisor.config.sources import READERS, syntax_of
 from supervisor.control.drift import Signatures, drifted, plan_files, sign
 from supervisor.control.settle import GOING_DOWN
+from supervisor.engine.levelplan import in_the_level
 from supervisor.engine.plan import Change, Plan, difference
 from supervisor.model.errors import (
     BadRequest,
@@ -166,6 +167,8 @@ class Configuration:
             if key not in world.links and not world.states[key].removed
         ]
         changes = difference(old, plan.components, world.is_live, world.is_put_off)
+        after = {each.tag: each for each in plan.components}
+        changes = in_the_level(world, changes, after, plan.daemon.runlevel)
         notes = [str(warning) for warning in plan.warnings]
         if settings := _changed_settings(self.plan, plan):
             notes.append(

@@ -108,7 +108,7 @@ def difference(
     after = {component.tag: component for component in new}
     graph = Graph({tag: component.prerequisites for tag, component in before.items()})
     changes = [
-        _with_dependents(
+        with_dependents(
             Change(tag=tag, action="stop", because="it is no longer configured"), graph, is_live
         )
         for tag in before
@@ -116,7 +116,7 @@ def difference(
     ]
     for tag, component in after.items():
         change = _change(before.get(tag), component, is_live, is_put_off)
-        changes.append(_with_dependents(change, graph, is_live))
+        changes.append(with_dependents(change, graph, is_live))
     return tuple(changes)
 
 
@@ -171,7 +171,8 @@ def _change_of_call(old: Component, new: Component) -> tuple[Literal["start", "s
     return ("start", "it runs by itself now") if new.enabled and new.mode not in _LATER else None
 
 
-def _with_dependents(change: Change, graph: Graph, is_live: Callable[[Tag], bool]) -> Change:
+def with_dependents(change: Change, graph: Graph, is_live: Callable[[Tag], bool]) -> Change:
+    """Return *change* with those who go down because of it."""
     if change.action not in ("restart", "stop") or change.tag not in graph.index:
         return change
     touched = graph.in_order(tag for tag in graph.all_dependents(change.tag) if is_live(tag))

@@ -60,6 +60,61 @@ async def test_a_reload_touches_what_changed_and_tells_what_it_did(autojump_cloc
             assert asked.control.configuration.plan.components[0] == OTHER_DB
 
 
+async def test_a_preview_tells_what_the_runlevel_makes_of_it(autojump_clock: Clock) -> None:
+    leaves, enters = replace(DB, runlevels="2"), replace(JOB, runlevels="3")
+    stopped = replace(JOB, tag="stopped", runlevels="3")
+    with trio.fail_after(60):
+        async with desk([leaves, WEB, enters, stopped], runlevel="2") as asked:
+            await asked.home.rest()
+            await asked.home.order("stop", "stopped")
+            asked.disk.write(
+                replace(DB, runlevels="35"),
+                WEB,
+                replace(JOB, runlevels="2"),
+                replace(stopped, runlevels="2"),
+                replace(JOB, tag="new", runlevels="5"),
+                replace(JOB, tag="new2", runlevels="2"),
+            )
+            reloaded = await asked.control.reload(ROOT)
+            assert {each.tag: (each.action, each.because) for each in reloaded.changes} == {
+                "db": ("stop", "it belongs to runlevels 35, the runlevel is 2"),
+                "web": ("none", "nothing of it changed"),
+                "job": ("start", "it belongs to runlevel 2 now"),
+                "stopped": ("live", "these take effect at once"),
+                "new": ("none", "it belongs to runlevel 5, the runlevel is 2"),
+                "new2": ("start", "it is new"),
+            }
+            assert reloaded.changes[0].dependents == ("web",)
+            await asked.home.rest()
+            tags = [each.tag for each in reloaded.changes]
+            assert [tag for tag in tags if asked.status(tag) == "running"] == ["job", "new2"]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [
+        ("", "3", {"db": ("stop", "it belongs to runlevel 2, the runlevel is 3")}),
+        ("3", "", {"db": ("start", "there are no runlevels any more")}),
+        ("3", "2", {}),
+    ],
+)
+async def test_a_preview_tells_what_it_means_to_begin_with_runlevels_or_to_end_with_them(
+    before: str, after: str, told: dict[str, tuple[str, str]], autojump_clock: Clock
+) -> None:
+    with trio.fail_after(60):
+        async with desk([replace(DB, runlevels="2"), JOB], runlevel=before) as asked:
+            await asked.home.rest()
+            was = asked.status("db")
+            asked.disk.plan = replace(
+                asked.disk.plan, daemon=replace(asked.disk.plan.daemon, runlevel=after)
+            )
+            reloaded = await asked.control.reload(ROOT)
+            await asked.home.rest()
+            changes = [each for each in reloaded.changes if each.action != "none"]
+            assert {each.tag: (each.action, each.because) for each in changes} == told
+            assert (asked.status("db") != was) == bool(told)
+
+
 async def test_a_preview_tells_the_same_and_does_nothing(autojump_clock: Clock) -> None:
     with trio.fail_after(60):
         async with desk([DB, WEB]) as asked:
