@@ -159,6 +159,10 @@ def _execute_again(environment: dict[str, str], setup: ProcessSetup) -> int:
     """
     restore_nofile(setup)
     words = [word for word in sys.orig_argv if word != "--daemon"]
+    if os.getpid() == 1 and (fault := firstprocess.try_out([*words, "--version"], environment)):
+        # Once it is executed there is no way back, and its end would be that of everything.
+        firstprocess.say(f"cannot execute the new piesd: it does not work: {fault}")
+        return EX_UNAVAILABLE
     try:
         os.execve(sys.executable, words, environment)
     except OSError as error:
@@ -184,6 +188,8 @@ async def guarded(name: str, job: Callable[[], Awaitable[None]]) -> None:
     """Run *job*; report a failure instead of letting it cancel its siblings."""
     try:
         await job()
+    except MemoryError:
+        log.error("cannot go on with %s: out of memory", name)
     except Exception:
         log.exception("cannot go on with %s: this is a bug in piesd", name)
 
@@ -279,11 +285,14 @@ class Daemon:
                 log.warning(str(warning))
             try:
                 code = trio.run(self._main, instruments=[self.holds])
-            except Exception as error:
+            except BaseException as error:
                 if self._trial is not None:
                     self._trial.go_back(f"{type(error).__name__}: {error}")
-                if os.getpid() != 1:
+                interrupted = isinstance(error, KeyboardInterrupt) and not self.endless
+                if os.getpid() != 1 or interrupted:
                     raise
+                # Who wrote our log until now is gone with the loop.
+                self._own_log.write = self._own_log.direct
                 log.exception("cannot supervise any more: this is a bug in piesd")
                 return firstprocess.keep_watch(endless=self.endless)
             self._call_off()

@@ -8,6 +8,7 @@ take a multiple of the time that this needs, so they are imported only where the
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import sys
@@ -38,20 +39,39 @@ def main(argv: Sequence[str] | None = None) -> int:
     from supervisor.system import handover
 
     given = handover.taken(os.environ)
-    if given is None:
-        return _supervise(argv)
-    trial = handover.Trial(given, os.environ)
-    with trial.under_way():
-        return _supervise(argv, given, trial)
+    trial = None if given is None else handover.Trial(given, os.environ)
+    try:
+        with contextlib.nullcontext() if trial is None else trial.under_way():
+            return _supervise(argv, given, trial)
+    except Exception:
+        if os.getpid() != 1:
+            raise
+        return _stay(endless="--init" in argv or legacytelinit.is_init(sys.argv[0]))
 
 
-def _supervise(
-    argv: Sequence[str], given: Handover | None = None, trial: Trial | None = None
-) -> int:
+def _supervise(argv: Sequence[str], given: Handover | None, trial: Trial | None) -> int:
     _import_trio()
     from supervisor.daemon import main as supervise
 
     return supervise(argv, given, trial)
+
+
+def _stay(*, endless: bool) -> int:
+    """Be a first process that reaps, after a fault of ours before anything was supervised.
+
+    The init process of a machine has a shell on the console; when that ends, all begins anew.
+    """
+    import traceback
+
+    from supervisor.system import firstprocess, rescue
+
+    firstprocess.say(traceback.format_exc())
+    if endless:
+        firstprocess.say("there is a shell on the console; when it has ended, piesd begins anew")
+        rescue.rescue(rescue.SHELLS, environ=os.environ)
+        with contextlib.suppress(OSError):
+            os.execv(sys.executable, sys.orig_argv)
+    return firstprocess.keep_watch(endless=endless)
 
 
 def _tell_init(given: Telinit) -> int:

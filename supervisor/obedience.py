@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import signal
 from collections.abc import Awaitable, Callable
@@ -22,6 +23,9 @@ log = logging.getLogger("supervisor")
 
 _ENDS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 _OTHERS = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGCHLD)
+
+LOOK_AGAIN = 1.0
+"""Seconds until what could not be seen for want of memory or descriptors is looked for again."""
 
 
 class Obedience:
@@ -53,6 +57,8 @@ class Obedience:
         self._ending, self._anew = ending, anew
         self._duties, self._endless = duties, endless
         self._upgrade = upgrade
+        self._later = False
+        """Whether there are ends that could not be made sense of yet."""
 
     async def serve(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Obey, for ever. What goes wrong with one signal costs that one alone."""
@@ -71,7 +77,7 @@ class Obedience:
 
     def _obey(self, number: int, nursery: trio.Nursery) -> None:
         if number == signal.SIGCHLD:
-            self._runner.reap()
+            self._reap(nursery)
         elif self._duties is not None and self._duties.obey(number):
             return
         elif number in _ENDS:
@@ -86,6 +92,27 @@ class Obedience:
             nursery.start_soon(self._open_anew)
             if self._duties is not None:
                 self._duties.listen()
+
+    def _reap(self, nursery: trio.Nursery) -> None:
+        """Collect the dead; where what they left cannot be seen now, look again soon.
+
+        The kernel does not tell of an end twice.
+        """
+        try:
+            self._runner.reap()
+        except (OSError, MemoryError) as error:
+            if not self._later:
+                why = getattr(error, "strerror", None) or "out of memory"
+                log.error("cannot see what those that ended have left: %s; trying again", why)
+                self._later = True
+                nursery.start_soon(self._reap_again)
+
+    async def _reap_again(self) -> None:
+        while self._later:
+            await trio.sleep(LOOK_AGAIN)
+            with contextlib.suppress(OSError, MemoryError):
+                self._runner.reap()
+                self._later = False
 
     async def _open_anew(self) -> None:
         try:
@@ -122,5 +149,7 @@ async def reload(control: Control, by: str) -> None:
         await control.reload(Caller(by, "admin"))
     except SupervisorError as error:
         log.error("%s", error)
+    except MemoryError:
+        log.error("cannot reload the configuration: out of memory; it stays as it was")
     except Exception:
         log.exception("cannot go on with the reload: this is a bug in piesd")

@@ -6,11 +6,10 @@ import os
 
 from supervisor import __version__
 from supervisor.cli.piesd import Options
-from supervisor.config.runlevels import SHELL, SULOGIN
 from supervisor.engine.plan import Plan
 from supervisor.model.errors import ConfigRejected
 from supervisor.system.firstprocess import say
-from supervisor.system.rescue import CONSOLE, rescue
+from supervisor.system.rescue import CONSOLE, SHELLS, rescue
 from supervisor.tasks import named_files, read_plan
 
 
@@ -27,7 +26,7 @@ def environment() -> dict[str, str]:
 def before_all() -> None:
     """Run a shell before the boot, as `emergency` asks. Source: init(8) of sysvinit."""
     say("emergency: there is a shell on the console, and the boot comes when it has ended")
-    rescue(_shells(), environ=os.environ | environment())
+    rescue(SHELLS, environ=os.environ | environment())
 
 
 def until_right(options: Options, why: str) -> Plan:
@@ -46,9 +45,5 @@ def until_right(options: Options, why: str) -> Plan:
                 say(str(problem))
         return bool(found)
 
-    rescue(_shells(), again, environ=os.environ | environment())
+    rescue(SHELLS, again, environ=os.environ | environment())
     return found[-1]
-
-
-def _shells() -> tuple[str, ...]:
-    return (SULOGIN, os.environ.get("SUSHELL") or SHELL)

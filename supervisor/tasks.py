@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from supervisor.cli.legacytelinit import is_init
 from supervisor.cli.piesd import Options, Task
 from supervisor.config.load import default_files, load
 from supervisor.model.errors import ConfigRejected, SupervisorError
@@ -53,8 +54,7 @@ def is_machine(options: Options) -> bool:
     """
     if os.getpid() != 1:
         return False
-    called = os.path.basename(sys.argv[0]) == "init"
-    return called or options.init or _has_inittab(named_files(options))
+    return is_init(sys.argv[0]) or options.init or _has_inittab(named_files(options))
 
 
 def _has_inittab(files: Sequence[SourceFile]) -> bool:

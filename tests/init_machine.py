@@ -27,7 +27,7 @@ class Machine(Inmate):
         *options: str,
         toml: str | None = None,
         sulogin: str = "",
-        wrapper: tuple[str, ...] = (),
+        piesd: tuple[str, ...] = PIESD,
     ) -> None:
         """Write what it needs below *home*, and start it.
 
@@ -37,10 +37,10 @@ class Machine(Inmate):
             options: for piesd.
             toml: the text of `more.toml` beside it.
             sulogin: the text of sulogin; `-` for none, and empty for the machine's own.
-            wrapper: what executes piesd.
+            piesd: how to run it.
         """
         files = home / "files"
-        files.mkdir()
+        files.mkdir(exist_ok=True)
         os.mkfifo(files / "gate")
         if inittab:
             (files / "inittab").write_text(inittab)
@@ -61,7 +61,7 @@ class Machine(Inmate):
         if over.is_dir():
             environ["WORLD_USR"] = str(home / "usr")
         world = str(ROOT / "tests" / "world.sh")
-        words = [world, "--", *wrapper, *PIESD, "-c", "/world/inittab", *options]
+        words = [world, "--", *piesd, "-c", "/world/inittab", *options]
         super().__init__(words, environ=environ, proc=False)
 
     def inside(self, *words: str) -> str:

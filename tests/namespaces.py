@@ -41,6 +41,21 @@ def unshared(*, proc: bool = True) -> tuple[str, ...]:
     return ("unshare", "--pid", "--mount", "--net", "--fork", "--kill-child", *mount)
 
 
+def break_piesd(program: Path, fault: str, seen_as: Path | None = None) -> tuple[str, ...]:
+    """Write a program that runs piesd after the Python statements *fault*; return how to run it.
+
+    Args:
+        program: where it is written.
+        fault: breaks something of ours that cannot be broken from outside.
+        seen_as: where the program is in the world that it is run in.
+    """
+    program.write_text(
+        f"import sys\nsys.path.insert(0, {str(ROOT)!r})\n{fault}\n"
+        "from supervisor.entrypoint import main\nraise SystemExit(main(sys.argv[1:]))\n"
+    )
+    return sys.executable, str(seen_as or program)
+
+
 class Inmate:
     """A process, or the first process of namespaces, with pipes to us. Its lines are `lines`."""
 

@@ -35,7 +35,12 @@ def is_meant(argv: Sequence[str], command: str, pid: int) -> bool:
     """
     if argv and argv[0] in _OPTIONS:
         return True
-    return pid != 1 and command.rpartition("/")[2] in ("init", "telinit")
+    return pid != 1 and (is_init(command) or command.rpartition("/")[2] == "telinit")
+
+
+def is_init(command: str) -> bool:
+    """Tell whether *command* is called as the kernel calls an init process."""
+    return command.rpartition("/")[2] == "init"
 
 
 def parse(argv: Sequence[str]) -> Telinit:

@@ -12,6 +12,7 @@ import errno
 import fcntl
 import os
 import signal
+import sys
 import termios
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -24,6 +25,9 @@ NOT_FOUND, NOT_EXECUTABLE = 127, 126
 
 SOFTWARE = 70
 """The exit code after a fault of ours. Source: sysexits(3)."""
+
+TRIAL = 30.0
+"""Seconds that a new program of ours has to show that it works."""
 
 LEFT_BEHIND = 2.0
 """Seconds that SIGKILL may take, before what does not die of it is left to the kernel."""
@@ -105,6 +109,28 @@ def keep_watch(*, endless: bool) -> int:
             continue
         watch.give_up(SOFTWARE)
         return watch.until_the_end()
+
+
+def try_out(words: Sequence[str], environ: Mapping[str, str]) -> str:
+    """Run a program that ends at once and prints little; return what is wrong with it, if it is."""
+    import subprocess  # noqa: PLC0415 - An entrypoint does not need it.
+
+    try:
+        done = subprocess.run(
+            words,
+            executable=sys.executable,
+            env=environ,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=TRIAL,
+            check=False,
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        return str(error)
+    if done.returncode == 0:
+        return ""
+    said = done.stderr.decode("utf-8", "replace").strip().rpartition("\n")[2]
+    return said or f"exit code {done.returncode}"
 
 
 # --- the program

@@ -19,6 +19,9 @@ from supervisor.system.firstprocess import say
 
 CONSOLE = "/dev/console"
 
+SHELLS = ("/sbin/sulogin", os.environ.get("SUSHELL") or "/bin/sh")
+"""The first that can be executed is the shell."""
+
 SHORT = 10.0
 """A shell that ends within these seconds may be none that can run."""
 

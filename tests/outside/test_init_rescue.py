@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from init_machine import Machine
-from namespaces import PIESD, inmate, why_not
+from namespaces import PIESD, break_piesd, inmate, why_not
 
 pytestmark = [
     pytest.mark.real,
@@ -47,8 +47,9 @@ def broken(
     *options: str,
     sulogin: str = SULOGIN,
     toml: str | None = None,
+    piesd: tuple[str, ...] = PIESD,
 ) -> Iterator[Machine]:
-    one = Machine(home, inittab, *options, sulogin=sulogin, toml=toml)
+    one = Machine(home, inittab, *options, sulogin=sulogin, toml=toml, piesd=piesd)
     try:
         yield one
     finally:
@@ -67,10 +68,14 @@ def mend(home: Path) -> None:
 
 
 def boots(one: Machine) -> None:
+    boots_anew(one)
+    assert "Traceback" not in one.said
+
+
+def boots_anew(one: Machine) -> None:
     one.hear("| sysinit")
     one.hear("| level two")
     one.hear("'r1' started")
-    assert "Traceback" not in one.said
 
 
 def test_every_fault_is_told_and_the_end_of_the_shell_is_another_try(tmp_path: Path) -> None:
@@ -174,6 +179,22 @@ def test_one_that_cannot_start_does_not_end_either(tmp_path: Path) -> None:
     with broken(tmp_path, table, toml=settings) as one:
         one.hear("cannot run piesd as asked")
         one.hear("there is a shell on the console, as it cannot start")
+
+
+def test_one_whose_own_program_is_broken_has_a_shell_to_mend_it(tmp_path: Path) -> None:
+    fault = """
+import os
+if not os.path.exists("/world/mended"):
+    sys.modules["supervisor.runtime.runner"] = None
+"""
+    (tmp_path / "files").mkdir()
+    words = break_piesd(tmp_path / "files" / "piesd", fault, Path("/world/piesd"))
+    with broken(tmp_path, RIGHT, "--init", piesd=words) as one:
+        one.hear("supervisor.runtime.runner")
+        one.hear("sulogin is there")
+        (tmp_path / "files" / "mended").touch()
+        leave(tmp_path)
+        boots_anew(one)
 
 
 def test_in_a_container_a_wrong_configuration_is_the_end(tmp_path: Path) -> None:
