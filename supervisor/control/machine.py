@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from supervisor.control.settle import GOING_DOWN
-from supervisor.engine.initenv import COMPUTED, environment
+from supervisor.engine.initenv import COMPUTED, MOST_VARIABLES, environment
 from supervisor.engine.modes import LEVELS, ON_DEMAND
 from supervisor.model.errors import BadRequest, Forbidden, NotFound, ShuttingDown
 from supervisor.model.events import SetRunlevel, SetVariable
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from supervisor.engine.world import World
     from supervisor.runtime.runner import Runner
 
-MOST_VARIABLES = 256
 LONGEST = 4096
 """Bytes of a name and its value."""
 

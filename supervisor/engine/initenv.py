@@ -12,6 +12,9 @@ from supervisor.model.effects import Effect, Probe, Spawn
 COMPUTED = ("RUNLEVEL", "PREVLEVEL")
 """The variables that say what the runlevel is: nobody can set them."""
 
+MOST_VARIABLES = 256
+"""More would one day be too much for any program to be executed with."""
+
 
 def environment(world: World) -> dict[str, str]:
     """Return the variables, those that are computed included. Source: pies.md section 6."""

@@ -12,6 +12,7 @@ from copy import copy
 from msgspec.structs import replace
 
 from supervisor.engine.core import Core
+from supervisor.engine.initenv import MOST_VARIABLES
 from supervisor.engine.levelgates import awaited, is_leaving
 from supervisor.engine.modes import (
     ALARMED,
@@ -207,8 +208,11 @@ class Levels:
         environ = self._core.world.environ
         if event.value is None:
             environ.pop(event.name, None)
-        else:
+        elif event.name in environ or len(environ) < MOST_VARIABLES:
             environ[event.name] = event.value
+        else:
+            text = f"cannot set {event.name[:40]!r}: there are {MOST_VARIABLES} variables already"
+            self._core.note(None, "variable-refused", "warning", text)
 
     def ordered(self, order: Order) -> None:
         """Let what people start run outside of its runlevels, until these change.

@@ -6,7 +6,7 @@ from msgspec.structs import replace
 
 from simulation import Simulation
 from supervisor.engine.describe import describe, why
-from supervisor.engine.initenv import environment
+from supervisor.engine.initenv import MOST_VARIABLES, environment
 from supervisor.model.component import Component, Environment, EnvStep, Mode, Tag
 from supervisor.model.effects import Note
 from supervisor.model.events import Alarm, Apply, SetRunlevel, SetVariable, Shutdown
@@ -511,6 +511,18 @@ def test_children_of_an_init_process_are_told_the_runlevel() -> None:
     expected = {"LANG": "C", "RUNLEVEL": "3", "PREVLEVEL": "2"}
     assert sim.launches["l3"].spec.env_base.set == expected
     assert environment(sim.engine.world) == expected
+
+
+def test_there_is_an_end_to_the_variables_that_telinit_can_set() -> None:
+    sim = booted()
+    for number in range(300):
+        sim.post(SetVariable(f"V{number}", "x"))
+    assert len(sim.engine.world.environ) == MOST_VARIABLES
+    sim.post(SetVariable("V0", "y"))
+    assert sim.engine.world.environ["V0"] == "y"
+    assert (
+        texts(sim, "variable-refused")[-1] == "cannot set 'V299': there are 256 variables already"
+    )
 
 
 def test_the_configuration_decides_what_of_that_environment_is_let_through() -> None:
