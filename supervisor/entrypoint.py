@@ -36,17 +36,20 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     if legacytelinit.is_meant(argv, sys.argv[0], os.getpid()):
         return _tell_init(legacytelinit.parse(argv))
-    from supervisor.system import handover
-
-    given = handover.taken(os.environ)
-    trial = None if given is None else handover.Trial(given, os.environ)
     try:
+        from supervisor.system import handover
+
+        given = handover.taken(os.environ)
+        trial = None if given is None else handover.Trial(given, os.environ)
         with contextlib.nullcontext() if trial is None else trial.under_way():
             return _supervise(argv, given, trial)
-    except Exception:
-        if os.getpid() != 1:
+    except (Exception, SystemExit) as error:
+        endless = "--init" in argv or legacytelinit.is_init(sys.argv[0])
+        # A container may end by a command line that cannot be understood; not so a machine.
+        meant = isinstance(error, SystemExit) and not (endless and error.code)
+        if os.getpid() != 1 or meant:
             raise
-        return _stay(endless="--init" in argv or legacytelinit.is_init(sys.argv[0]))
+        return _stay(endless=endless)
 
 
 def _supervise(argv: Sequence[str], given: Handover | None, trial: Trial | None) -> int:

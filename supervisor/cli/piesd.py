@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from msgspec import Struct
 
 from supervisor import __version__
+from supervisor.cli.legacytelinit import is_init
 from supervisor.config.pies.options import DEFAULT_COMMAND, DEFAULT_INCLUDE, PreprocessOptions
 from supervisor.model.settings import SourceFile
 
@@ -132,7 +134,12 @@ def parse(argv: Sequence[str], environ: Mapping[str, str] | None = None) -> Opti
     """
     environ = os.environ if environ is None else environ
     parser = _parser()
-    given = parser.parse_intermixed_args(list(argv))
+    given, unknown = parser.parse_known_intermixed_args(list(argv))
+    if unknown and os.getpid() == 1 and is_init(sys.argv[0]):
+        # Whoever boots a machine may have meant the kernel, or another init.
+        print(f"piesd: ignored on the command line: {' '.join(unknown)}", file=sys.stderr)
+    elif unknown:
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     if given.files and given.syntax != given.files[-1].syntax:
         parser.error("--syntax stands before the -c that it is for")
     level, emergency = "", given.emergency

@@ -181,6 +181,23 @@ def test_one_that_cannot_start_does_not_end_either(tmp_path: Path) -> None:
         one.hear("there is a shell on the console, as it cannot start")
 
 
+@pytest.mark.parametrize(
+    ("word", "told", "then"),
+    [
+        ("--quiet-please", "ignored on the command line: --quiet-please", "sysinit"),
+        ("--debug=x", "invalid int value: 'x'", "sulogin is there"),
+    ],
+)
+def test_a_command_line_that_cannot_be_understood_is_no_end(
+    tmp_path: Path, word: str, told: str, then: str
+) -> None:
+    (tmp_path / "files").mkdir()
+    words = break_piesd(tmp_path / "files" / "init", "", Path("/world/init"))
+    with broken(tmp_path, RIGHT, word, piesd=words) as one:
+        one.hear(told)
+        one.hear(then)
+
+
 def test_one_whose_own_program_is_broken_has_a_shell_to_mend_it(tmp_path: Path) -> None:
     fault = """
 import os
