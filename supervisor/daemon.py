@@ -49,6 +49,7 @@ from supervisor.system.linux import LinuxSystem
 from supervisor.system.notify import Notifier
 from supervisor.system.process_setup import (
     ProcessSetup,
+    ignore_interrupts,
     open_standard_descriptors,
     prepare_process,
     restore_nofile,
@@ -283,6 +284,9 @@ class Daemon:
                 log.warning(note)
             for warning in self.plan.warnings:
                 log.warning(str(warning))
+            if self.machine:
+                # Until it is listened for, Python or trio would make it the end of us.
+                ignore_interrupts()
             try:
                 code = trio.run(self._main, instruments=[self.holds])
             except BaseException as error:

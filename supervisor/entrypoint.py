@@ -36,7 +36,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     if legacytelinit.is_meant(argv, sys.argv[0], os.getpid()):
         return _tell_init(legacytelinit.parse(argv))
+    endless = os.getpid() == 1 and ("--init" in argv or legacytelinit.is_init(sys.argv[0]))
     try:
+        if endless:
+            _leave_interrupts()
         from supervisor.system import handover
 
         given = handover.taken(os.environ)
@@ -44,7 +47,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         with contextlib.nullcontext() if trial is None else trial.under_way():
             return _supervise(argv, given, trial)
     except (Exception, SystemExit) as error:
-        endless = "--init" in argv or legacytelinit.is_init(sys.argv[0])
         # A container may end by a command line that cannot be understood; not so a machine.
         meant = isinstance(error, SystemExit) and not (endless and error.code)
         if os.getpid() != 1 or meant:
@@ -57,6 +59,13 @@ def _supervise(argv: Sequence[str], given: Handover | None, trial: Trial | None)
     from supervisor.daemon import main as supervise
 
     return supervise(argv, given, trial)
+
+
+def _leave_interrupts() -> None:
+    """Ignore SIGINT until it means Ctrl-Alt-Del: Python would make it the end of us."""
+    import signal
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _stay(*, endless: bool) -> int:

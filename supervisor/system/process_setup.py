@@ -121,6 +121,11 @@ def reset_signals() -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
+def ignore_interrupts() -> None:
+    """Let SIGINT do nothing to us, and what it does by default to our children."""
+    signal.signal(signal.SIGINT, _ignore)
+
+
 def _reset_hidden_signals() -> None:
     """Give the C library's own signals (32 and 33) back their default, if they are ignored.
 

@@ -198,6 +198,24 @@ def test_a_command_line_that_cannot_be_understood_is_no_end(
         one.hear(then)
 
 
+@pytest.mark.parametrize("when", ["parse", "Daemon._engine"])
+def test_ctrl_alt_del_before_it_is_listened_for_is_no_end(tmp_path: Path, when: str) -> None:
+    fault = f"""
+import os, signal
+import supervisor.daemon
+from supervisor.daemon import Daemon
+plain = supervisor.daemon.{when}
+def interrupted(*args):
+    os.kill(os.getpid(), signal.SIGINT)
+    return plain(*args)
+supervisor.daemon.{when} = interrupted
+"""
+    (tmp_path / "files").mkdir()
+    words = break_piesd(tmp_path / "files" / "init", fault, Path("/world/init"))
+    with broken(tmp_path, RIGHT, piesd=words) as one:
+        boots(one)
+
+
 def test_one_whose_own_program_is_broken_has_a_shell_to_mend_it(tmp_path: Path) -> None:
     fault = """
 import os
