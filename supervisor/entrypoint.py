@@ -47,11 +47,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         with contextlib.nullcontext() if trial is None else trial.under_way():
             return _supervise(argv, given, trial)
     except (Exception, SystemExit) as error:
+        import traceback
+
         # A container may end by a command line that cannot be understood; not so a machine.
         meant = isinstance(error, SystemExit) and not (endless and error.code)
         if os.getpid() != 1 or meant:
             raise
-        return _stay(endless=endless)
+        told = isinstance(error, SystemExit)
+        return _stay("" if told else traceback.format_exc(), endless=endless)
 
 
 def _supervise(argv: Sequence[str], given: Handover | None, trial: Trial | None) -> int:
@@ -68,16 +71,15 @@ def _leave_interrupts() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _stay(*, endless: bool) -> int:
+def _stay(fault: str, *, endless: bool) -> int:
     """Be a first process that reaps, after a fault of ours before anything was supervised.
 
     The init process of a machine has a shell on the console; when that ends, all begins anew.
     """
-    import traceback
-
     from supervisor.system import firstprocess, rescue
 
-    firstprocess.say(traceback.format_exc())
+    if fault:
+        firstprocess.say(fault)
     if endless:
         firstprocess.say("there is a shell on the console; when it has ended, piesd begins anew")
         rescue.rescue(rescue.SHELLS, environ=os.environ)
