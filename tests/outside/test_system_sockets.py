@@ -266,7 +266,7 @@ def test_a_client_that_is_gone_already_is_no_error(
         def __init__(self, number: int) -> None:
             self.number = number
 
-        def accept(self) -> None:
+        def _accept(self) -> None:
             raise OSError(self.number, os.strerror(self.number))
 
     monkeypatch.setitem(listeners._sockets, fd, Socket(errno.ECONNABORTED))
