@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from supervisor.control.access import View
     from supervisor.model.component import Component, Key, Tag
     from supervisor.model.effects import Note
-    from supervisor.model.state import State
+    from supervisor.model.state import State, Status
     from supervisor.runtime.runner import Runner
 
 KEPT = 10_000
@@ -57,12 +57,49 @@ class Event(Struct, frozen=True, kw_only=True):
     pid: int | UnsetType = UNSET
 
 
-class Entry(Struct, frozen=True):
-    """An event, the millisecond in which it happened, and what its component was then."""
+class Entry(Struct, frozen=True, gc=False):
+    """What is kept of an event: most are never read, so that making one has to be cheap.
 
-    event: Event
+    `at` is Unix time, `spec` is what the component was then. `status` is None where there was
+    nothing that has one.
+    """
+
+    number: int
+    revision: int
+    at: float
     moment: int
+    kind: str
+    level: str
+    text: str
+    key: Key | None
+    status: Status | None
+    active: bool
+    pid: int | None
     spec: Component | None
+
+    @property
+    def tag(self) -> Tag:
+        """The component that it is about, empty for piesd as a whole."""
+        return (self.key or "").partition("#")[0]
+
+    @property
+    def event(self) -> Event:
+        """The event as it is told."""
+        tag, _, connection = (self.key or "").partition("#")
+        known = self.status is not None
+        return Event(
+            number=self.number,
+            revision=self.revision,
+            at=rfc3339(self.at),
+            kind=self.kind,
+            level=self.level,
+            text=self.text,
+            tag=tag or UNSET,
+            connection=int(connection) if connection.isdigit() else UNSET,
+            status=self.status.value if self.status is not None else UNSET,
+            active=self.active if known else UNSET,
+            pid=UNSET if self.pid is None else self.pid,
+        )
 
 
 class Feed:
@@ -77,7 +114,7 @@ class Feed:
         self._entries: deque[Entry] = deque(maxlen=kept)
         self._specs: dict[Tag, Component] = {}
         """The latest specification of each component, until its end was told."""
-        self._shown: dict[Key, tuple[str, bool]] = {}
+        self._shown: dict[Key, tuple[Status, bool]] = {}
         self._readers = trio.lowlevel.ParkingLot()
         self._closed = False
         self.dropped = self._moment = self.now()
@@ -143,11 +180,9 @@ class Feed:
         return True
 
     def _observed(self, _: int, changed: frozenset[Key], notes: Sequence[Note]) -> None:
-        told: set[Key] = set()
         for note in notes:
             self._add(note.kind, note.level, note.text, note.key)
-            if note.key is not None:
-                told.add(note.key)
+        told = {note.key for note in notes}
         world = self._runner.engine.world
         for key in changed if len(changed) < 2 else sorted(changed, key=world.position):
             state = world.states.get(key)
@@ -170,26 +205,32 @@ class Feed:
 
     def _add(self, kind: str, level: str, text: str, key: Key | None) -> None:
         self.newest += 1
-        self._moment = max(self._moment, self.now())
-        state = None if key is None else self._runner.engine.world.states.get(key)
-        tag, _, connection = (key or "").partition("#")
-        status, active = (UNSET, UNSET) if state is None else _public(state)
-        event = Event(
-            number=self.newest,
-            revision=self._runner.engine.revision,
-            at=rfc3339(self._runner.system.wall()),
-            kind=kind,
-            level=level,
-            text=text,
-            tag=tag or UNSET,
-            connection=int(connection) if connection.isdigit() else UNSET,
-            status=status,
-            active=active,
-            pid=UNSET if state is None or state.pid is None else state.pid,
-        )
+        at = self._runner.system.wall()
+        self._moment = max(self._moment, int(at * 1000))
+        engine = self._runner.engine
+        state = spec = None
+        if key is not None:
+            state = engine.world.states.get(key)
+            spec = self._specs.get(key.partition("#")[0])
+        status, active, pid = (None, False, None) if state is None else (*_public(state), state.pid)
         if len(self._entries) == self._entries.maxlen:
             self.dropped = self._entries[0].moment
-        self._entries.append(Entry(event, self._moment, self._specs.get(tag)))
+        self._entries.append(
+            Entry(
+                self.newest,
+                engine.revision,
+                at,
+                self._moment,
+                kind,
+                level,
+                text,
+                key,
+                status,
+                active,
+                pid,
+                spec,
+            )
+        )
 
 
 class Cursor:
@@ -207,7 +248,7 @@ class Cursor:
         events = self._gap()
         view = None if self._view is None else self._view()
         while entries := self._feed.after(self._position, most):
-            self._position = entries[-1].event.number
+            self._position = entries[-1].number
             events += self._seen(entries, view)
             if events:
                 break
@@ -239,7 +280,7 @@ class Cursor:
         if view is None or not view.hidden:
             return [entry.event for entry in entries]
         return [
-            replace(entry.event, text=view.text(entry.event.text))
+            replace(entry.event, text=view.text(entry.text))
             for entry in entries
             if _is_seen(self._feed, entry, view)
         ]
@@ -277,7 +318,7 @@ class VeiledCursor(Cursor):
                 if since is not None and number > since:
                     break
                 self._number = number
-            position = entry.event.number
+            position = entry.number
         self._position = position
         self._number = max(self._number, since or 0)
 
@@ -297,20 +338,21 @@ class VeiledCursor(Cursor):
         for entry in entries:
             if view is not None and _is_seen(self._feed, entry, view):
                 self._number = number = self._next(entry)
-                event = entry.event
-                text = _SHORT.get(event.kind, event.text) if event.tag is UNSET else event.text
-                events.append(replace(event, number=number, revision=number, text=view.text(text)))
+                text = entry.text if entry.tag else _SHORT.get(entry.kind, entry.text)
+                events.append(
+                    replace(entry.event, number=number, revision=number, text=view.text(text))
+                )
         return events
 
 
 def _is_seen(feed: Feed, entry: Entry, view: View) -> bool:
-    tag = entry.event.tag
-    if tag is UNSET:
+    tag = entry.tag
+    if not tag:
         return True
     if feed.is_known(tag):
         return view.sees(tag)
     return view.caller.trusted if entry.spec is None else view.would_see(entry.spec)
 
 
-def _public(state: State) -> tuple[str, bool]:
-    return status_of(state.phase).value, state.wanted
+def _public(state: State) -> tuple[Status, bool]:
+    return status_of(state.phase), state.wanted
