@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
+from types import FrameType
 
 import trio
 
@@ -22,7 +24,7 @@ from supervisor.upgrade import Upgrade
 log = logging.getLogger("supervisor")
 
 _ENDS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
-_OTHERS = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGCHLD)
+_OTHERS = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
 LOOK_AGAIN = 1.0
 """Seconds until what could not be seen for want of memory or descriptors is looked for again."""
@@ -66,7 +68,8 @@ class Obedience:
         if self._duties is not None:
             numbers.update(initduties.SIGNALS)
         async with trio.open_nursery() as nursery:
-            with trio.open_signal_receiver(*numbers) as received:
+            reap = partial(self._reap, nursery)
+            with trio.open_signal_receiver(*numbers) as received, _on_child(reap):
                 task_status.started()
                 async for number in received:
                     try:
@@ -76,11 +79,9 @@ class Obedience:
                         log.exception("cannot obey %s: this is a bug in piesd", name)
 
     def _obey(self, number: int, nursery: trio.Nursery) -> None:
-        if number == signal.SIGCHLD:
-            self._reap(nursery)
-        elif self._duties is not None and self._duties.obey(number):
+        if self._duties is not None and self._duties.obey(number):
             return
-        elif number in _ENDS:
+        if number in _ENDS:
             self._end(signal.Signals(number).name)
         elif number == signal.SIGHUP:
             nursery.start_soon(reload, self._control, "SIGHUP")
@@ -106,11 +107,13 @@ class Obedience:
                 log.error("cannot see what those that ended have left: %s; trying again", why)
                 self._later = True
                 nursery.start_soon(self._reap_again)
+        except Exception:
+            log.exception("cannot obey SIGCHLD: this is a bug in piesd")
 
     async def _reap_again(self) -> None:
         while self._later:
             await trio.sleep(LOOK_AGAIN)
-            with contextlib.suppress(OSError, MemoryError):
+            with suppress(OSError, MemoryError):
                 self._runner.reap()
                 self._later = False
 
@@ -141,6 +144,34 @@ async def _upgrade(upgrade: Upgrade) -> None:
         log.exception("cannot execute piesd anew: this is a bug in piesd")
     else:
         upgrade.wanted.set()
+
+
+@contextmanager
+def _on_child(act: Callable[[], None]) -> Iterator[None]:
+    """Call *act*, which raises nothing, soon after each SIGCHLD, once for those that come together.
+
+    There may be thousands in a second. trio's receiver takes each through a queue, a wake-up of
+    the loop, and a task of its own.
+    """
+    token = trio.lowlevel.current_trio_token()
+    due = False
+
+    def soon() -> None:
+        nonlocal due
+        due = False
+        act()
+
+    def handler(_number: int, _frame: FrameType | None) -> None:
+        nonlocal due
+        if not due:
+            due = True
+            token.run_sync_soon(soon)
+
+    before = signal.signal(signal.SIGCHLD, handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGCHLD, before)
 
 
 async def reload(control: Control, by: str) -> None:
