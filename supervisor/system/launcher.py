@@ -157,12 +157,15 @@ class Launcher:
 
     def _quick(self, spec: Component) -> bool:
         """Tell whether the files that a start reads or removes are where nothing hangs."""
+        paths = touched(spec)
+        if not paths:
+            return True
         try:
             here = os.fsencode(spec.chdir or "/")
-            paths = list(map(os.fsencode, touched(spec)))
+            places = [os.path.join(here, os.fsencode(path)) for path in paths]
         except UnicodeEncodeError:
             return True  # There can be no such file, and the attempt will say so.
-        return all(self._mounts.local(os.path.join(here, path)) for path in paths)
+        return self._mounts.local(*places)
 
     def _streams(self, launch: Launch) -> Streams:
         stdin = launch.stdin
@@ -210,7 +213,7 @@ class Launcher:
                 if copies := self._copy(task, streams):
                     self._later(task, partial(self._start_slowly, task, program, copies))
                 return
-            local = not program.switches and all(map(self._mounts.local, places))
+            local = not program.switches and self._mounts.local(*places)
             vfork = local and not program.held
             pid, verdict = spawn.start(
                 program, streams, vfork=vfork, nofile=self._nofile, sealed=self._sealed

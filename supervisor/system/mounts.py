@@ -49,12 +49,15 @@ class Mounts:
         self._fd = -1
         self._open()
 
-    def local(self, path: bytes) -> bool:
-        """Tell whether the full path *path* is on a local file system."""
+    def local(self, *paths: bytes) -> bool:
+        """Tell whether all of the full *paths* are on local file systems."""
         if self._fd < 0 and not self._open():
             return False
         if self._changed.poll(0):
             self._read()
+        return all(map(self._is_local, paths))
+
+    def _is_local(self, path: bytes) -> bool:
         answer = self._answers.get(path)
         if answer is None:
             answer = self._look(path)

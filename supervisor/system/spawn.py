@@ -216,9 +216,8 @@ def _start(
     fork_exec = FORK_EXEC
     try:
         with seats.taken(streams.extra), _open_files(nofile):
-            return run_with(program.traits, lambda: fork_exec(*arguments)), Verdict(
-                verdicts, vfork=vfork
-            )
+            pid = run_with(program.traits, lambda: fork_exec(*arguments))
+        return pid, Verdict(verdicts, vfork=vfork)
     except ValueError as error:  # CPython takes no more than 64 groups.
         os.close(verdicts)
         raise CannotSpawn("groups", errno.EINVAL, f"groups: {error}") from None
@@ -230,8 +229,8 @@ def _start(
 
 
 def _verdict_pipe(*, above_seats: bool) -> tuple[int, int]:
-    """Return a pipe for the verdict, of which the end for reading does not block."""
-    pipe = os.pipe2(os.O_CLOEXEC)
+    """Return a pipe for the verdict, which does not block: what a child says always fits."""
+    pipe = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     if above_seats:
         low = pipe
         try:
@@ -244,7 +243,6 @@ def _verdict_pipe(*, above_seats: bool) -> tuple[int, int]:
         finally:
             os.close(low[0])
             os.close(low[1])
-    os.set_blocking(pipe[0], False)
     return pipe
 
 

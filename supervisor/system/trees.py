@@ -7,6 +7,7 @@ import os
 import signal
 from collections import Counter
 from collections.abc import Iterable
+from functools import lru_cache
 from urllib.parse import quote, unquote
 
 from supervisor.model.component import Key
@@ -33,6 +34,12 @@ _LATELY = 0.05
 
 _ROUNDS = 5
 """How often we look again because somebody moved, or forked, under our eyes."""
+
+
+@lru_cache(maxsize=64)
+def _quoted(tag: str) -> str:
+    """Return *tag* as part of a marker; for listeners that start one child after the other."""
+    return quote(tag, safe="")
 
 
 class Tree:
@@ -102,8 +109,9 @@ class Forest:
 
     def marker(self, key: Key, generation: int) -> str:
         """Return the value of `MARKER` for a child: what we inherited, then our own token."""
-        token = f"{self._prefix}{quote(key, safe='')}/{generation}"
-        return f"{self._inherited} {token}".lstrip()
+        tag, mark, rest = key.partition("#")
+        name = _quoted(tag) + (f"%23{quote(rest, safe='')}" if mark else "")
+        return f"{self._inherited} {self._prefix}{name}/{generation}".lstrip()
 
     def expect(self, key: Key, generation: int) -> None:
         """Note that a tree may be seen before its leader is known, until it is planted."""

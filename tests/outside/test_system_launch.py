@@ -50,7 +50,7 @@ async def both(request: pytest.FixtureRequest) -> AsyncIterator[RealChildren]:
 
 
 def nothing_is_local(children: RealChildren) -> None:
-    children.system._launcher._mounts.local = lambda path: not path  # type: ignore[method-assign]
+    children.system._launcher._mounts.local = lambda *paths: not any(paths)  # type: ignore[method-assign]
 
 
 def executable(path: Path, text: str) -> Path:
