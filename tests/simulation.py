@@ -13,8 +13,7 @@ from signal import SIGCONT, SIGKILL
 from supervisor.engine.engine import Engine
 from supervisor.engine.gates import blocked_by
 from supervisor.engine.modes import ALARMED, APART, BOOTING, ONE_RUN, WAITED
-from supervisor.engine.shutdown import GOING_DOWN
-from supervisor.engine.world import Command, Connection, excludes_others
+from supervisor.engine.world import GOING_DOWN, Command, Connection, excludes_others
 from supervisor.model.access import Subject
 from supervisor.model.component import Address, Component, Key, Mode
 from supervisor.model.effects import (

@@ -64,7 +64,7 @@ _REQUESTS: dict[Action, type[Start | Stop | Restart]] = {
     "stop": Stop,
     "restart": Restart,
 }
-_ENDS = (Exited, SpawnFailed, TreeChanged)
+_ENDS: frozenset[type[ComponentEvent]] = frozenset({Exited, SpawnFailed, TreeChanged})
 
 
 class Engine:
@@ -180,14 +180,14 @@ class Engine:
             case Happened(key, happened):
                 if key in self.world.states:
                     self._happened(key, happened)
+            case Accepted():
+                self._accept(event)
             case Order():
                 self._order(event)
             case Boot():
                 self._boot()
             case Apply():
                 self._apply(event)
-            case Accepted():
-                self._accept(event)
             case SetRunlevel():
                 self._levels.asked(event)
             case Alarm():
@@ -215,13 +215,13 @@ class Engine:
 
     def _happened(self, key: Key, event: ComponentEvent) -> None:
         """Take a fact, and do what the end of a component sets off."""
-        if isinstance(event, Tested) and event.generation == self.world.states[key].generation:
+        if type(event) is Tested and event.generation == self.world.states[key].generation:
             self._look_again(key)
         end = own_end(self.world, key, event)
         if end is not None:
             self._actions.prepare(key, end)
         self._core.tell(key, event)
-        if isinstance(event, _ENDS):
+        if type(event) in _ENDS:
             self._ending.judge(key)
         if end is not None:
             self._actions.carry_out(end)
@@ -414,6 +414,12 @@ class Engine:
         world = self.world
         heap: list[tuple[tuple[int, int, int], Key]] = []
         while True:
+            if not heap and len(world.dirty) == 1:
+                # The usual case: nothing is to be put in order.
+                key = world.dirty.pop()
+                if key in world.states:
+                    self._rules(key)
+                continue
             if world.dirty:
                 for key in world.dirty:
                     if key in world.states:

@@ -18,7 +18,13 @@ from supervisor.engine.levelgates import (
 )
 from supervisor.engine.machine import CHECKS, IDLE
 from supervisor.engine.modes import ONE_RUN
-from supervisor.engine.world import Command, Connection, World, has_instance_limit
+from supervisor.engine.world import (
+    GOING_DOWN,
+    Command,
+    Connection,
+    World,
+    has_instance_limit,
+)
 from supervisor.model.component import Check, Key, Mode, Tag
 from supervisor.model.state import UNOBSERVED, Block, Exit, Phase, Stage
 
@@ -128,7 +134,7 @@ def stopped(world: World, key: Key) -> Block | None:
 
 def shutting_down(world: World, key: Key) -> Block | None:
     """Piesd is on its way down."""
-    if world.stage not in (Stage.STOPPING, Stage.LAST, Stage.ENDED):
+    if world.stage not in GOING_DOWN:
         return None
     if world.may_run_now(key):
         return None

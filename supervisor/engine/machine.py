@@ -95,7 +95,88 @@ def step(  # noqa: C901, PLR0915 - It is one table.
     if isinstance(event, _FACTS) and event.generation != state.generation:
         return state, ()  # A report about an older child.
     phase = state.phase
-    match event:
+    match event:  # They are looked at in turn: what happens a thousand times a second comes first.
+        # --- rules: what the engine concludes
+        case Release() if phase is Phase.WAITING:
+            return _release(key, spec, state, now)
+        case Lower(patience) if phase in (Phase.STARTING, Phase.RUNNING, Phase.LISTENING):
+            stopping = replace(
+                _enter(state, Phase.STOPPING, now), lowered=True, deadline=now + patience
+            )
+            if state.listener:
+                return replace(stopping, deadline=None), (Unlisten(key, state.generation),)
+            return stopping, _ask(key, spec, state, spec.stop_scope)
+
+        # --- facts: they change what is
+        case Spawned(_, None) if not spec.internal:
+            raise IllegalEvent(key, state, event)
+        case Spawned(_, pid, at) if phase is Phase.STARTING:
+            running = _enter(state, Phase.RUNNING, now)
+            ready = spec.ready is None
+            return replace(running, pid=pid, started_at=at, born=now, ready=ready), ()
+        case Spawned(_, pid, at) if phase is Phase.STOPPING and state.pid is None:
+            # It was asked to stop while its start was under way, maybe before it could be
+            # signalled at all.
+            told = _ask(key, spec, state, spec.stop_scope)
+            return replace(state, pid=pid, started_at=at, born=now), told
+        case Exited(_, exit, lost, chance) if phase in (Phase.RUNNING, Phase.STOPPING):
+            ended = _cause(state, replace(exit, lasted=now - state.born))
+            state = replace(state, pid=None, last_exit=ended, lost=lost, ready=False)
+            if not lost:
+                return _ended(spec, state, now, chance), ()
+            return _clear_up(key, spec, state, now)
+        case TreeChanged(_, lost, chance) if phase is Phase.STOPPING:
+            state = replace(state, lost=lost)
+            if lost or state.pid is not None:
+                return state, ()
+            return _ended(spec, state, now, chance), ()
+        case SpawnFailed(_, exit, chance) if phase in (Phase.STARTING, Phase.STOPPING):
+            return _ended(spec, replace(state, last_exit=exit), now, chance), ()
+        case Tested() if phase is Phase.STOPPING or (phase is Phase.STARTING and _overtaken(state)):
+            return _ended(spec, replace(state, lowered=True), now, 0.5), ()
+        case Tested(_, None) if phase is Phase.STARTING:
+            return _launch(key, spec, state)
+        case Tested(_, Exit() as exit) if phase is Phase.STARTING:
+            refused = _enter(state, Phase.STOPPED, now)
+            return replace(refused, refused=exit.message or "no", last_exit=exit), ()
+        case Ready() if phase is Phase.RUNNING:
+            return replace(state, ready=True), ()
+        case NotReady(_, message) if phase is Phase.RUNNING and not state.ready:
+            return _fail(key, spec, state, now, Exit(stage="ready", message=message))
+        case Unhealthy(_, message) if phase is Phase.RUNNING:
+            return _fail(key, spec, state, now, Exit(stage="health", message=message))
+        case Idle(_, message) if phase is Phase.RUNNING:
+            return _dismiss(key, spec, state, now, message)
+        case Idle() if phase is Phase.STOPPING:
+            # Whoever found out may have held it, and it is to end.
+            return state, (Signal(key, state.generation, SIGCONT, "tree"),)
+        case Ready() | NotReady() | Unhealthy() | Idle() if phase is not Phase.STARTING:
+            return state, ()  # What watched the child had not heard of its end yet.
+        case Listening(_, at) if phase is Phase.STARTING:
+            listening = _enter(state, Phase.LISTENING, now)
+            return replace(listening, started_at=at, ready=True), ()
+        case Listening() if phase is Phase.STOPPING:
+            # It was to be closed before we had heard that it is open; its end is on the way.
+            return state, ()
+        case ListenFailed(_, exit, chance) if phase in (
+            Phase.STARTING,
+            Phase.LISTENING,
+            Phase.STOPPING,
+        ):
+            state = replace(state, last_exit=exit)
+            return _ended(spec, state, now, chance, at_least=LISTEN_AGAIN), ()
+        case ListenerClosed() if phase is Phase.STOPPING:
+            return _ended(spec, state, now, 0.5), ()
+        case Taken():
+            return _take(key, spec, state, now) if phase is Phase.LISTENING else (state, ())
+        case DeadlineReached() if phase is Phase.LISTENING:
+            return replace(state, deadline=None, throttled=False, taken=0), (Resume(key),)
+        case DeadlineReached() if phase is Phase.STOPPING:
+            again = replace(state, kills=state.kills + 1, deadline=now + KILL_AGAIN)
+            return again, (Signal(key, state.generation, SIGKILL, "tree"),)
+        case DeadlineReached() if phase is Phase.SLEEPING:
+            return _wait(state, now), ()
+
         # --- requests: they change what is wanted
         case Start(by, at):
             wish = Wish("start", by, at)
@@ -132,87 +213,6 @@ def step(  # noqa: C901, PLR0915 - It is one table.
             if state.pid is None:
                 raise IllegalEvent(key, state, event)
             return state, (Signal(key, state.generation, signum, "group"),)
-
-        # --- rules: what the engine concludes
-        case Release() if phase is Phase.WAITING:
-            return _release(key, spec, state, now)
-        case Lower(patience) if phase in (Phase.STARTING, Phase.RUNNING, Phase.LISTENING):
-            stopping = replace(
-                _enter(state, Phase.STOPPING, now), lowered=True, deadline=now + patience
-            )
-            if state.listener:
-                return replace(stopping, deadline=None), (Unlisten(key, state.generation),)
-            return stopping, _ask(key, spec, state, spec.stop_scope)
-
-        # --- facts: they change what is
-        case Tested() if phase is Phase.STOPPING or (phase is Phase.STARTING and _overtaken(state)):
-            return _ended(spec, replace(state, lowered=True), now, 0.5), ()
-        case Tested(_, None) if phase is Phase.STARTING:
-            return _launch(key, spec, state)
-        case Tested(_, Exit() as exit) if phase is Phase.STARTING:
-            refused = _enter(state, Phase.STOPPED, now)
-            return replace(refused, refused=exit.message or "no", last_exit=exit), ()
-        case Spawned(_, None) if not spec.internal:
-            raise IllegalEvent(key, state, event)
-        case Spawned(_, pid, at) if phase is Phase.STARTING:
-            running = _enter(state, Phase.RUNNING, now)
-            ready = spec.ready is None
-            return replace(running, pid=pid, started_at=at, born=now, ready=ready), ()
-        case Spawned(_, pid, at) if phase is Phase.STOPPING and state.pid is None:
-            # It was asked to stop while its start was under way, maybe before it could be
-            # signalled at all.
-            told = _ask(key, spec, state, spec.stop_scope)
-            return replace(state, pid=pid, started_at=at, born=now), told
-        case Ready() if phase is Phase.RUNNING:
-            return replace(state, ready=True), ()
-        case NotReady(_, message) if phase is Phase.RUNNING and not state.ready:
-            return _fail(key, spec, state, now, Exit(stage="ready", message=message))
-        case Unhealthy(_, message) if phase is Phase.RUNNING:
-            return _fail(key, spec, state, now, Exit(stage="health", message=message))
-        case Idle(_, message) if phase is Phase.RUNNING:
-            return _dismiss(key, spec, state, now, message)
-        case Idle() if phase is Phase.STOPPING:
-            # Whoever found out may have held it, and it is to end.
-            return state, (Signal(key, state.generation, SIGCONT, "tree"),)
-        case Ready() | NotReady() | Unhealthy() | Idle() if phase is not Phase.STARTING:
-            return state, ()  # What watched the child had not heard of its end yet.
-        case SpawnFailed(_, exit, chance) if phase in (Phase.STARTING, Phase.STOPPING):
-            return _ended(spec, replace(state, last_exit=exit), now, chance), ()
-        case Exited(_, exit, lost, chance) if phase in (Phase.RUNNING, Phase.STOPPING):
-            ended = _cause(state, replace(exit, lasted=now - state.born))
-            state = replace(state, pid=None, last_exit=ended, lost=lost, ready=False)
-            if not lost:
-                return _ended(spec, state, now, chance), ()
-            return _clear_up(key, spec, state, now)
-        case TreeChanged(_, lost, chance) if phase is Phase.STOPPING:
-            state = replace(state, lost=lost)
-            if lost or state.pid is not None:
-                return state, ()
-            return _ended(spec, state, now, chance), ()
-        case Listening(_, at) if phase is Phase.STARTING:
-            listening = _enter(state, Phase.LISTENING, now)
-            return replace(listening, started_at=at, ready=True), ()
-        case Listening() if phase is Phase.STOPPING:
-            # It was to be closed before we had heard that it is open; its end is on the way.
-            return state, ()
-        case ListenFailed(_, exit, chance) if phase in (
-            Phase.STARTING,
-            Phase.LISTENING,
-            Phase.STOPPING,
-        ):
-            state = replace(state, last_exit=exit)
-            return _ended(spec, state, now, chance, at_least=LISTEN_AGAIN), ()
-        case ListenerClosed() if phase is Phase.STOPPING:
-            return _ended(spec, state, now, 0.5), ()
-        case Taken():
-            return _take(key, spec, state, now) if phase is Phase.LISTENING else (state, ())
-        case DeadlineReached() if phase is Phase.LISTENING:
-            return replace(state, deadline=None, throttled=False, taken=0), (Resume(key),)
-        case DeadlineReached() if phase is Phase.STOPPING:
-            again = replace(state, kills=state.kills + 1, deadline=now + KILL_AGAIN)
-            return again, (Signal(key, state.generation, SIGKILL, "tree"),)
-        case DeadlineReached() if phase is Phase.SLEEPING:
-            return _wait(state, now), ()
 
         case (
             Release()

@@ -18,23 +18,18 @@ from supervisor.model.events import (
 )
 from supervisor.model.state import Exit, Phase, State
 
+_BAD_NEWS: frozenset[type[ComponentEvent]] = frozenset(
+    {SpawnFailed, ListenFailed, NotReady, Unhealthy, Tested}
+)
+"""What is never good, but for a start condition that says yes."""
+
 
 def note_for(
     key: Key, spec: Component, old: State, new: State, event: ComponentEvent, now: float
 ) -> Note | None:
     """Return what to tell about the step from *old* to *new*, or None if that is nothing."""
-    if isinstance(event, SpawnFailed | ListenFailed) and new is not old:
-        verb = "start" if isinstance(event, SpawnFailed) else "listen for"
-        text = f"cannot {verb} {key!r}: {event.exit.message}{_outlook(new, now)}"
-        return Note(key, "start-failed", "error", text)
-    if isinstance(event, NotReady | Unhealthy) and new is not old:
-        again = new.wanted and not new.removed and spec.mode not in ONE_RUN
-        kind = "unhealthy" if isinstance(event, Unhealthy) else "not-ready"
-        verb = "restarting" if again else "bringing down"
-        return Note(key, kind, "error", f"{verb} {key!r}: {event.message}")
-    if isinstance(event, Tested) and new.refused:
-        text = f"{key!r} is not started: {new.refused}"
-        return Note(key, "not-started", "warning", text)
+    if type(event) in _BAD_NEWS and (bad := _bad_news(key, spec, old, new, event, now)) is not None:
+        return bad
     if new.kills > old.kills:
         target = "what is left of it" if new.pid is None else f"PID {new.pid}"
         return Note(key, "killed", "warning", f"{key!r} did not stop in time: SIGKILL to {target}")
@@ -67,6 +62,25 @@ def note_for(
             return Note(key, "stopped", "info", f"{key!r} is stopped")
         case _:
             return None
+
+
+def _bad_news(
+    key: Key, spec: Component, old: State, new: State, event: ComponentEvent, now: float
+) -> Note | None:
+    """Return what to tell about something that has not gone well."""
+    if isinstance(event, SpawnFailed | ListenFailed) and new is not old:
+        verb = "start" if isinstance(event, SpawnFailed) else "listen for"
+        text = f"cannot {verb} {key!r}: {event.exit.message}{_outlook(new, now)}"
+        return Note(key, "start-failed", "error", text)
+    if isinstance(event, NotReady | Unhealthy) and new is not old:
+        again = new.wanted and not new.removed and spec.mode not in ONE_RUN
+        kind = "unhealthy" if isinstance(event, Unhealthy) else "not-ready"
+        verb = "restarting" if again else "bringing down"
+        return Note(key, kind, "error", f"{verb} {key!r}: {event.message}")
+    if isinstance(event, Tested) and new.refused:
+        text = f"{key!r} is not started: {new.refused}"
+        return Note(key, "not-started", "warning", text)
+    return None
 
 
 def _stopping(key: Key, event: ComponentEvent) -> Note:

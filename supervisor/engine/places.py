@@ -7,10 +7,12 @@ from copy import copy
 from msgspec.structs import replace
 
 from supervisor.engine.core import Core
-from supervisor.engine.shutdown import GOING_DOWN
+from supervisor.engine.world import GOING_DOWN
 from supervisor.model.component import Address, Key, Tag
-from supervisor.model.effects import GiveUp, LetGo, Listen, Unlisten
+from supervisor.model.effects import Effect, GiveUp, LetGo, Listen, Unlisten
 from supervisor.model.events import Apply, EngineEvent, Happened, Listening, Spawned
+
+_CLOSING: frozenset[type[Effect]] = frozenset({Unlisten, LetGo})
 
 
 class Places:
@@ -42,9 +44,9 @@ class Places:
     def _close_before_opening(self) -> None:
         """Put listeners that open last: one that closes may free the address that they need."""
         effects = self._core.effects
-        closed = {effect.key for effect in effects if isinstance(effect, Unlisten | LetGo)}
-        if not closed:
+        if _CLOSING.isdisjoint(map(type, effects)):
             return
+        closed = {effect.key for effect in effects if isinstance(effect, Unlisten | LetGo)}
         for number, effect in enumerate(effects):
             if isinstance(effect, Unlisten | LetGo):
                 keep = self._needed_again(effect.key)

@@ -237,8 +237,9 @@ class Levels:
         if world.stage is not Stage.NORMAL:
             return False
         moved = self._boot_on() if world.boot_state else False
-        waited = frozenset(tag for tag in world.waited if awaited(world, tag))
-        before, self._awaited = self._awaited, waited
+        waited = before = self._awaited
+        if world.waited or before:
+            waited = self._awaited = frozenset(tag for tag in world.waited if awaited(world, tag))
         if before - waited or self._all_have_left():
             waiting = [key for key, state in world.states.items() if state.phase is Phase.WAITING]
             world.dirty.update(waiting)

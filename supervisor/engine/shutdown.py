@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from supervisor.engine.core import Core
 from supervisor.engine.gates import blocked_by
-from supervisor.engine.world import Command
+from supervisor.engine.world import GOING_DOWN, Command
 from supervisor.model.component import Key, Mode
 from supervisor.model.effects import End
 from supervisor.model.events import Stop
@@ -19,8 +19,6 @@ LAST_GRACE = 1.0
 
 GIVE_UP = 5.0
 """Seconds after the end of a stage's budget when even what SIGKILL did not end is left behind."""
-
-GOING_DOWN = (Stage.STOPPING, Stage.LAST, Stage.ENDED)
 
 
 class Ending:

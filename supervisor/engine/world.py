@@ -39,6 +39,9 @@ class Command(Struct, frozen=True, tag="command"):
     text: str | None = None
 
 
+GOING_DOWN = frozenset({Stage.STOPPING, Stage.LAST, Stage.ENDED})
+"""The stages of the shutdown."""
+
 Link = Connection | Command
 """What makes an entity a part of a component, and not a component itself."""
 
@@ -207,7 +210,7 @@ class World:
         link = self.links.get(key)
         if isinstance(link, Command) or self.specs[key].mode is Mode.SHUTDOWN:
             return not self.may_run_now(key)
-        if self.stage in (Stage.STOPPING, Stage.LAST, Stage.ENDED):
+        if self.stage in GOING_DOWN:
             return True
         return link is not None and self._goes_with(link.owner)
 

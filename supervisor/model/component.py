@@ -25,6 +25,8 @@ NEXT_START = Meta(extra={"change": "next start"})
 class Mode(StrEnum):
     """How a component lives. Source: pies.md sections 2.1 and, from `SYSINIT` on, 6."""
 
+    __hash__ = str.__hash__  # Enum's own is written in Python, and not that of the equal str.
+
     RESPAWN = "respawn"
     ONCE = "once"
     STARTUP = "startup"

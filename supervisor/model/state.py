@@ -10,6 +10,8 @@ from msgspec import Struct
 class Phase(StrEnum):
     """Where the machine is. What people see is the `Status` computed from it."""
 
+    __hash__ = str.__hash__  # Enum's own is written in Python, and not that of the equal str.
+
     STOPPED = "stopped"
     WAITING = "waiting"
     """Wanted, and held by a gate: `supervisor.engine.gates` says by which."""
@@ -30,6 +32,8 @@ LIVE_PHASES = frozenset({Phase.STARTING, Phase.RUNNING, Phase.STOPPING, Phase.LI
 
 class Status(StrEnum):
     """The public word. Source: pies.md section 2.2."""
+
+    __hash__ = str.__hash__  # Enum's own is written in Python, and not that of the equal str.
 
     STOPPED = "stopped"
     RUNNING = "running"
@@ -79,6 +83,8 @@ UNOBSERVED = "unobserved"
 
 class Stage(StrEnum):
     """Where piesd as a whole is in its life."""
+
+    __hash__ = str.__hash__  # Enum's own is written in Python, and not that of the equal str.
 
     NEW = "new"
     STARTUP = "startup"
