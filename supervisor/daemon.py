@@ -576,7 +576,7 @@ class Daemon:
 
     def _log_notes(self, _revision: int, _changed: frozenset[Key], notes: Sequence[Note]) -> None:
         for note in notes:
-            level = logging.getLevelNamesMapping()[note.level.upper()]
+            level = _LEVELS[note.level]
             if log.isEnabledFor(level):
                 about = {"component": note.key} if note.key else {}
                 log.log(level, "%s", note.text, extra={"kind": note.kind, **about})
@@ -584,8 +584,11 @@ class Daemon:
                 self.notifier.stopping(note.text)
 
     def _output_note(self, kind: str, level: str, key: Key, text: str) -> None:
-        number = logging.getLevelNamesMapping()[level.upper()]
-        log.log(number, "%s", text, extra={"component": key, "kind": kind})
+        log.log(_LEVELS[level], "%s", text, extra={"component": key, "kind": kind})
+
+
+_LEVELS = {name.lower(): number for name, number in logging.getLevelNamesMapping().items()}
+"""The levels of notes, as logging has them."""
 
 
 def _url(address: InetAddress | UnixAddress, scheme: str) -> str:

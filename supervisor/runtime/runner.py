@@ -158,6 +158,10 @@ class Runner:
         self._halted = False
         self._wake = trio.Event()
         self._rest = trio.Event()
+        self._awaited = 0
+        """How many wait for `_rest`."""
+        self._due: float | None = None
+        """The deadline until which `run` sleeps."""
 
     # --- the outside's view
 
@@ -182,15 +186,24 @@ class Runner:
         """
         last = self._taken + len(self._inbox)
         while self._taken < last or (self._taken == last and self._effects):
-            await self._rest.wait()
+            self._awaited += 1
+            try:
+                await self._rest.wait()
+            finally:
+                self._awaited -= 1
 
     def reap(self) -> None:
         """Collect the children that have ended, and tell the engine. Called on SIGCHLD."""
+        drained: set[Key] = set()
         for report in () if self._halted else self.system.reap():
             if self._errands.took(report):
                 continue
             if isinstance(report, Reaped):
-                self.outputs.drain(report.key)
+                # All connections of a listener have one output, and all of these have ended.
+                tag = report.key.partition("#")[0]
+                if tag not in drained:
+                    drained.add(tag)
+                    self.outputs.drain(tag)
                 self.checks.end(report.key, report.generation)
                 self._idle.end(report.key)
                 happened: Exited | TreeChanged = Exited(
@@ -283,7 +296,7 @@ class Runner:
             self._work()
 
     async def _sleep(self) -> None:
-        deadline = self.engine.next_deadline()
+        self._due = deadline = self.engine.next_deadline()
         self._wake = trio.Event()
         with trio.move_on_at(deadline if deadline is not None else float("inf")):
             await self._wake.wait()
@@ -295,7 +308,8 @@ class Runner:
         """Work for one slice. Effects come before events: the engine takes them as under way."""
         if self._halted:
             return
-        begun = now = trio.current_time()
+        time = trio.lowlevel.current_clock().current_time  # Many looks, and one way to the clock.
+        begun = now = time()
         self._working = True
         try:
             while now - begun < SLICE:
@@ -306,10 +320,17 @@ class Runner:
                     self._handle(self._inbox.popleft(), now)
                 else:
                     break
-                now = trio.current_time()
+                now = time()
         finally:
             self._working = False
-        self._wake.set()
+        # `run` sleeps on where nothing is left for it: waking it costs as much as a short event.
+        if (
+            self._inbox
+            or self._effects
+            or self._awaited
+            or self.engine.next_deadline() != self._due
+        ):
+            self._wake.set()
 
     def _handle(self, event: EngineEvent, now: float) -> None:
         try:
@@ -322,11 +343,14 @@ class Runner:
             self.keep(self.engine.revision, self.engine.changed, ())
         except Exception:
             log.exception("cannot keep what is known: this is a bug in piesd")
-        self._effects.extend(effects)
-        notes = [effect for effect in effects if isinstance(effect, Note)]
-        if not (notes or self.engine.changed):
-            return
-        self._show(self.engine.changed, notes)
+        notes: list[Note] = []
+        for effect in effects:
+            if isinstance(effect, Note):
+                notes.append(effect)  # The observers have it at once.
+            else:
+                self._effects.append(effect)
+        if notes or self.engine.changed:
+            self._show(self.engine.changed, notes)
 
     def _show(self, changed: frozenset[Key], notes: Sequence[Note]) -> None:
         for observer in self._observers:
@@ -350,11 +374,13 @@ class Runner:
                 self._launches.failed(effect, "start", what)
 
     def _carry_out(self, effect: Effect) -> None:  # noqa: C901 - It is one table.
-        match effect:
+        match effect:  # What there may be thousands of in a second comes first.
             case Spawn(connection=int(), spec=Component(internal=True)):
                 self._builtins.serve(effect)
             case Spawn():
                 self._launches.spawn(effect)
+            case Forget(key):
+                self._forget(key)
             case Probe(key, generation, spec):
                 self._conditions.probe(key, generation, spec)
             case Signal(key, generation, signum, scope):
@@ -383,8 +409,6 @@ class Runner:
                 self._listeners.retune(key, spec)
                 self.checks.retune(key, spec)
                 self._idle.retune(key)
-            case Forget(key):
-                self._forget(key)
             case Note():
                 pass  # The observers have had it.
             case Record():

@@ -116,6 +116,9 @@ class Reaper:
             try:
                 end = os.wait4(-1, os.WNOHANG)
             except ChildProcessError:
+                # What a leader leaves behind is our child before the leader can be reaped. The
+                # kernel has just said that there is none: that saves a look at the process table.
+                self._forest.all_gone()
                 return
             if end[0] == 0:
                 return

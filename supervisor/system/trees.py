@@ -227,6 +227,14 @@ class Forest:
                     tree.roots.discard(pid)
                     self._roots.pop(pid, None)
 
+    def all_gone(self) -> None:
+        """Note that we have no child at all, so that nothing is left of any leaderless tree."""
+        for tree in self._leaderless.values():
+            if tree.fosters:
+                continue  # What is left of it is no child of ours.
+            self._learn(tree, {})
+            tree.lost, tree.sure = (), True
+
     def members(self, tree: Tree, *, fresh: bool = True) -> list[ProcessInfo]:
         """Return the living processes of *tree*, the leader first."""
         return self._table.spared(lambda: self._members(tree, fresh))
