@@ -7,7 +7,7 @@ import logging
 import math
 import os
 import signal
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Protocol, TypeVar
 
@@ -49,14 +49,14 @@ class Blocking(Protocol):
         """Return what *job* returns."""
 
 
-class _Task(Struct, frozen=True, kw_only=True):
+class _Task(Struct, frozen=True):
     """One launch under way."""
 
     launch: Launch
     report: Report
 
 
-class _Pending(Struct, frozen=True, kw_only=True):
+class _Pending(Struct, frozen=True):
     """A child that was forked and has not said yet whether it executes its program."""
 
     task: _Task
@@ -136,7 +136,7 @@ class Launcher:
     def launch(self, launch: Launch, report: Report) -> None:
         """Start a child; see `supervisor.system.port.System.launch`."""
         task, spec, streams = (
-            _Task(launch=launch, report=report),
+            _Task(launch, report),
             launch.spec,
             self._streams(launch),
         )
@@ -145,7 +145,10 @@ class Launcher:
         if not known:
             identity = self._users.cached(spec.user, spec.group, spec.allgroups)
             known = identity is not None
-        if known and self._quick(spec):
+        paths = touched(spec)
+        if known and not paths:
+            self._start(task, streams, identity, {})
+        elif known and self._quick(spec, paths):
             try:
                 contents = prepare(spec)
             except CannotSpawn as error:
@@ -155,11 +158,8 @@ class Launcher:
         elif copies := self._copy(task, streams):
             self._later(task, partial(self._start_when_known, task, copies))
 
-    def _quick(self, spec: Component) -> bool:
+    def _quick(self, spec: Component, paths: Sequence[str]) -> bool:
         """Tell whether the files that a start reads or removes are where nothing hangs."""
-        paths = touched(spec)
-        if not paths:
-            return True
         try:
             here = os.fsencode(spec.chdir or "/")
             places = [os.path.join(here, os.fsencode(path)) for path in paths]
@@ -222,12 +222,13 @@ class Launcher:
             self._refuse(task, error)
             return
         tree = self._forest.plant(launch.key, launch.generation, pid)
-        self._pending[pid] = _Pending(task=task, program=program, verdict=verdict, tree=tree)
-        if self._decide(pid, may_look=local):
+        pending = _Pending(task, program, verdict, tree)
+        if self._decide(pid, pending, may_look=local):
             return
+        self._pending[pid] = pending
 
         def ready() -> None:
-            self._decide(pid, may_look=local)
+            self._decide(pid, pending, may_look=local)
 
         try:
             self._readiness.watch(verdict.fd, ready)
@@ -251,13 +252,12 @@ class Launcher:
             program = replace(program, own_pid=launch.own_pid)
         return program, places
 
-    def _decide(self, pid: int, *, may_look: bool) -> bool:
+    def _decide(self, pid: int, pending: _Pending, *, may_look: bool) -> bool:
         """Report a launch if its child has spoken. *may_look*: its files are local."""
-        pending = self._pending[pid]
         verdict = pending.verdict.hear()
         if verdict is False:
             return False
-        self._settle(pid)
+        self._settle(pid, pending)
         if verdict is True:
             self._succeed(pending.task, pid)
             return True
@@ -270,9 +270,9 @@ class Launcher:
             self._later(pending.task, job)
         return True
 
-    def _settle(self, pid: int) -> None:
-        pending = self._pending.pop(pid)
-        self._readiness.unwatch(pending.verdict.fd)
+    def _settle(self, pid: int, pending: _Pending) -> None:
+        if self._pending.pop(pid, None) is not None:
+            self._readiness.unwatch(pending.verdict.fd)
         os.close(pending.verdict.fd)
 
     async def _explain_later(self, task: _Task, program: Program, failure: Failure) -> None:
@@ -304,10 +304,10 @@ class Launcher:
 
     def ended(self, pid: int) -> None:
         """Report the launch of a child that was reaped, if that is still to do."""
-        if pid in self._pending and not self._decide(pid, may_look=False):
+        pending = self._pending.get(pid)
+        if pending is not None and not self._decide(pid, pending, may_look=False):
             # Nobody is left to write: something killed it before it said a word.
-            pending = self._pending[pid]
-            self._settle(pid)
+            self._settle(pid, pending)
             self._succeed(pending.task, pid)
 
     def _succeed(self, task: _Task, pid: int) -> None:

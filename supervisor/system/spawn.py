@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from msgspec import structs
@@ -214,9 +214,16 @@ def _start(
     if _TAKES_ALLOW_VFORK:
         arguments.append(vfork)
     fork_exec = FORK_EXEC
+
+    def fork() -> int:
+        return run_with(program.traits, lambda: fork_exec(*arguments))
+
     try:
-        with seats.taken(streams.extra), _open_files(nofile):
-            pid = run_with(program.traits, lambda: fork_exec(*arguments))
+        if streams.extra:
+            with seats.taken(streams.extra):
+                pid = _with_open_files(nofile, fork)
+        else:
+            pid = _with_open_files(nofile, fork)
         return pid, Verdict(verdicts, vfork=vfork)
     except ValueError as error:  # CPython takes no more than 64 groups.
         os.close(verdicts)
@@ -246,20 +253,18 @@ def _verdict_pipe(*, above_seats: bool) -> tuple[int, int]:
     return pipe
 
 
-@contextlib.contextmanager
-def _open_files(nofile: tuple[int, int] | None) -> Iterator[None]:
-    """Have the limits of open files that a child is to inherit, for the moment of the fork.
+def _with_open_files(nofile: tuple[int, int] | None, fork: Callable[[], int]) -> int:
+    """Return what *fork* returns; its child inherits these limits of open files.
 
     Limits belong to the process, and no code of ours runs in the child.
     """
     ours = resource.getrlimit(resource.RLIMIT_NOFILE)
     theirs = _within(nofile, ours)
     if theirs == ours:
-        yield
-        return
+        return fork()
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, theirs)
-        yield
+        return fork()
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, ours)
 

@@ -110,7 +110,9 @@ class Forest:
     def marker(self, key: Key, generation: int) -> str:
         """Return the value of `MARKER` for a child: what we inherited, then our own token."""
         tag, mark, rest = key.partition("#")
-        name = _quoted(tag) + (f"%23{quote(rest, safe='')}" if mark else "")
+        name = _quoted(tag)
+        if mark:
+            name += f"%23{rest if rest.isdecimal() else quote(rest, safe='')}"
         return f"{self._inherited} {self._prefix}{name}/{generation}".lstrip()
 
     def expect(self, key: Key, generation: int) -> None:
