@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import signal
 from collections.abc import Iterator
@@ -76,3 +77,21 @@ def test_the_end_of_a_leader_alone_is_reported_at_once(
     assert isinstance(report, Reaped)
     assert report.exit.code == 3
     assert numbers == []
+
+
+def test_where_there_is_no_child_left_nothing_is_looked_at(
+    reaper: Reaper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ends: list[_End] = [(LEADER, 0, USAGE)]
+
+    def wait4(pid: int, options: int) -> _End:
+        if not ends:
+            raise ChildProcessError
+        return ends.pop()
+
+    monkeypatch.setattr(os, "wait4", wait4)
+    monkeypatch.setattr(reaper._forest, "survey", lambda: pytest.fail("a look at /proc"))
+    (report,) = reaper.reap()
+    assert isinstance(report, Reaped)
+    assert (report.key, report.lost) == ("web", ())
+    assert reaper.reap() == []
