@@ -16,9 +16,10 @@ from supervisor.system.port import Reaped, TreeReport
 from supervisor.system.signals import signal_name
 from supervisor.system.trees import Forest, Tree
 
-SLICE = 0.003
+SLICE = 0.001
 """Seconds of collecting after which everything else gets its turn, when thousands have ended. The
-kernel walks through all our children for each."""
+kernel walks through all our children for each. An answer to a request takes several turns of the
+loop, and each of them waits for a slice."""
 
 AT_LEAST = 16
 """Ends that are collected in any case."""
