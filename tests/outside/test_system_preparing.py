@@ -35,8 +35,8 @@ async def children(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncItera
             if request.param == "elsewhere":
                 mounts = made.system._launcher._mounts
                 real, prefix = mounts.local, os.fsencode(tmp_path)
-                mounts.local = lambda path: (  # type: ignore[method-assign]
-                    not path.startswith(prefix) and real(path)
+                mounts.local = lambda *paths: (  # type: ignore[method-assign]
+                    not any(path.startswith(prefix) for path in paths) and real(*paths)
                 )
             yield made
 
