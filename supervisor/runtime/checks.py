@@ -6,6 +6,7 @@ Readiness and health are told to the engine as events; what they mean for it is 
 
 from __future__ import annotations
 
+from base64 import urlsafe_b64encode
 from functools import partial
 from hashlib import blake2s
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -174,8 +175,10 @@ class Checks:
     def _notify_socket(self, watch: _Watch) -> NotifySocket:
         if self._notify_prefix is None:
             raise OSError("there is no runtime directory for its notification socket")
-        # Another piesd that goes on where this one ends must find it at the same place.
-        name = blake2s(watch.key.encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
+        # Another piesd that goes on where this one ends must find it at the same place, for whose
+        # path there is not much room.
+        tag = watch.key.encode("utf-8", "surrogateescape")
+        name = urlsafe_b64encode(blake2s(tag, digest_size=6).digest()).decode()
         return NotifySocket(
             self._system,
             f"{self._notify_prefix}{name}.{watch.generation}",

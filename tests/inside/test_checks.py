@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from base64 import urlsafe_b64encode
 from hashlib import blake2s
 from signal import SIGKILL, SIGTERM
 from typing import Any
@@ -201,7 +202,7 @@ async def test_the_pipe_is_closed_with_the_child_and_when_there_is_none(
 
 # --- notification
 
-FIRST = f"/run/x/notify.{blake2s(b'web', digest_size=8).hexdigest()}.1"
+FIRST = f"/run/x/notify.{urlsafe_b64encode(blake2s(b'web', digest_size=6).digest()).decode()}.1"
 """The path for the first child of "web": another piesd has to find it."""
 
 
