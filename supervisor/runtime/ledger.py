@@ -154,9 +154,12 @@ class Ledger:
     def adopt(self, born: dict[Key, Born]) -> None:
         """Note when the children that another piesd has started were started."""
         states = self._engine.world.states
-        for key, when in born.items():
-            if key in states:
-                self._born[key] = (states[key].generation, *when)
+        for key, (begun, known) in born.items():
+            state = states.get(key)
+            if state is not None:
+                # Of one whose number was not known, the latest time is yet to come.
+                end = None if state.pid is None else known
+                self._born[key] = (state.generation, begun, end)
 
     def everything(self) -> list[bytes]:
         """Return the records of a ledger that is written anew."""

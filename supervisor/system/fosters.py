@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import os
+import signal
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
@@ -19,6 +20,7 @@ import trio
 from supervisor.system.pidfds import open_process, tells_status, wait_status
 from supervisor.system.port import Adopted, Orphan
 from supervisor.system.proctable import InExec, ProcessInfo, every_process, read_process
+from supervisor.system.signals import send_signal
 from supervisor.system.trees import Forest, Tree
 
 if TYPE_CHECKING:
@@ -71,6 +73,9 @@ class Fosters:
             name = (known.key, known.generation) if known is not None and fits else said
             if name in found:
                 found[name].append(info)
+            elif name is not None and info.alive:
+                # A check, or the mailer, that nobody waits for any more.
+                send_signal(info, signal.SIGKILL)
         for name, orphan in by_name.items():
             self._take(orphan, found[name])
         self._forest.survey()

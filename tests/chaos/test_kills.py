@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from http.client import HTTPException
 from pathlib import Path
 
 import pytest
@@ -95,7 +96,7 @@ class Load:
         while not self._over.is_set():
             tag = f"{self._luck.choice(['deaf', 'leaves', 'quick'])}{self._luck.randrange(OTHERS)}"
             method = self._luck.choice(["PUT", "DELETE", "POST"])
-            with suppress(OSError, ValueError, AssertionError):
+            with suppress(OSError, ValueError, AssertionError, HTTPException):
                 if self.daemon is not None:
                     self.daemon.order(method, {"op": "tag", "arg": tag}, None)
             select.select([], [], [], 0.02)

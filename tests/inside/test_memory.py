@@ -14,6 +14,7 @@ from simulation import Simulation
 from supervisor.engine.engine import Engine
 from supervisor.engine.world import World
 from supervisor.model.component import Component, Environment
+from supervisor.model.events import Happened, Spawned
 from supervisor.runtime.ledger import FORMAT, Head, Ledger, Unusable, read, translated
 from supervisor.system.ledgerfile import LedgerFile, read_records
 
@@ -175,3 +176,23 @@ def test_a_link_at_its_place_is_neither_followed_nor_read(tmp_path: Path) -> Non
     LedgerFile(str(tmp_path / "ledger")).begin([b"one"])
     assert victim.read_bytes() == b"precious"
     assert read_records(str(tmp_path / "ledger")) == [b"one"]
+
+
+def test_a_child_that_is_found_was_started_until_it_was_found() -> None:
+    sim, clock = Simulation([Component(tag="a", argv=("a",))]).boot(), [10.0]
+    file = File()
+    Ledger(file, sim.engine, HEAD, lambda: clock[0], lambda: sim.now).begin()
+    kept = read(file.records, "here")
+    assert kept is not None
+    assert kept.born == {"a": (10.0, 10.0)}
+    other = Engine()
+    other.recall(kept.memory, sim.now)
+    later = Ledger(file, other, HEAD, lambda: clock[0], lambda: sim.now)
+    later.adopt(kept.born)
+    later.begin()
+    clock[0] = 12.0
+    other.handle(Happened("a", Spawned(1, 100, 0.0)), sim.now)
+    later.observe(0, other.changed, ())
+    kept = read(file.records, "here")
+    assert kept is not None
+    assert kept.born == {"a": (10.0, 12.0)}

@@ -6,15 +6,18 @@ import os
 import signal
 import socket
 import struct
+import subprocess
 import sys
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from piesd_process import Piesd, alive, heir, piesd, with_marker
+from supervisor.system.ledgerfile import read_records
 
 pytestmark = pytest.mark.real
 
@@ -317,3 +320,56 @@ def test_a_ledger_that_cannot_be_understood_is_named_and_nothing_is_started(
 
 def framed(record: bytes) -> bytes:
     return struct.pack("<II", len(record), zlib.crc32(record)) + record
+
+
+def test_a_check_that_nobody_waits_for_any_more_is_ended(tmp_path: Path) -> None:
+    config = """
+[component.a]
+command = "sleep 1000000"
+health = { exec = ["sleep", "1000001"], interval = 0.1, timeout = 1000 }
+"""
+    with piesd(tmp_path, marked(tmp_path, config)) as daemon:
+        daemon.until(lambda: len(with_marker(f"DAY={tmp_path}")) == 2)
+        pid = daemon.row("a")["PID"]
+        (check,) = set(with_marker(f"DAY={tmp_path}")) - {pid}
+        daemon.kill()
+        daemon.again()
+        assert daemon.row("a")["PID"] == pid
+        daemon.until(lambda: not alive(check))
+        daemon.until(lambda: len(with_marker(f"DAY={tmp_path}")) == 2)  # Another one.
+
+
+def test_nobody_else_is_taken_for_a_child(tmp_path: Path) -> None:
+    """A number that somebody else has now means nobody, and gets no signal."""
+    with piesd(tmp_path, marked(tmp_path, '[component.a]\ncommand = "sleep 1000000"\n')) as daemon:
+        daemon.until_status("a", "running")
+        pid = daemon.row("a")["PID"]
+        daemon.kill()
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        ledger = tmp_path / "run" / "piesd.ledger"
+        with subprocess.Popen(["sleep", "1000002"], start_new_session=True) as other:
+            try:
+                # The ledger says that this was the child.
+                record = ledger.read_bytes()
+                assert record.count(number(pid)) >= 1
+                assert len(number(pid)) == len(number(other.pid))
+                rewrite(ledger, number(pid), number(other.pid))
+                daemon.again()
+                daemon.until(lambda: daemon.row("a")["restarts"] == 1)
+                assert daemon.row("a")["PID"] != other.pid
+                daemon.order("DELETE", True)
+                assert other.poll() is None
+            finally:
+                other.kill()
+
+
+def number(pid: int) -> bytes:
+    """Return how the ledger has the PID: MessagePack."""
+    packed: bytes = msgspec.msgpack.encode({"pid": pid})
+    return packed[1:]
+
+
+def rewrite(ledger: Path, old: bytes, new: bytes) -> None:
+    records = [record.replace(old, new) for record in read_records(str(ledger))]
+    ledger.write_bytes(b"".join(map(framed, records)))
