@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from piesd_process import Piesd, heir, piesd
-from supervisor.system.proctable import InExec, every_process, read_variable
+from supervisor.system.proctable import InExec, every_process, read_process, read_variable
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 
@@ -154,7 +154,11 @@ def test_kills_cost_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
         daemon.until(lambda: not strangers(daemon, tmp_path), "everything belongs to somebody")
         assert known
         assert daemon.order("DELETE", True, 30).json == {"status": "OK"}
-        daemon.until(lambda: not ours(tmp_path), "nothing is left")
+        try:
+            daemon.until(lambda: not ours(tmp_path), "nothing is left")
+        except AssertionError:
+            left = [read_process(pid) for pids in ours(tmp_path).values() for pid, _ in pids]
+            raise AssertionError(f"left: {ours(tmp_path)}: {left}; log:\n{daemon.log}") from None
         for word in ("kind=bug", "this is a bug", "Traceback"):
             assert word not in daemon.log, daemon.log
     with capsys.disabled():
