@@ -5,9 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import random
-import resource
 import secrets
-import sys
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -21,6 +19,7 @@ from supervisor.system.arrivals import Arrivals
 from supervisor.system.asking import receive_from, reply
 from supervisor.system.connections import consume, farewell, flow, names, peek, send, take
 from supervisor.system.datagrams import Datagrams
+from supervisor.system.fifos import anonymous
 from supervisor.system.fosters import Fosters
 from supervisor.system.launcher import Launcher
 from supervisor.system.pidfds import copy_of
@@ -41,16 +40,13 @@ from supervisor.system.process_setup import ProcessSetup, remember_process
 from supervisor.system.proctable import ProcessTable, is_stopped
 from supervisor.system.readiness import Readiness
 from supervisor.system.reaper import Reaper
+from supervisor.system.reserve import first_reserved
 from supervisor.system.sockets import BACKLOG, Listeners
 from supervisor.system.trees import MARKER, Forest
 
 T = TypeVar("T")
 
 _THREADS = 16
-
-_RESERVED = 32
-"""Descriptors that no component gets, so that orders are still taken when a thousand of them have
-used up all others."""
 
 
 class LinuxSystem:
@@ -170,14 +166,11 @@ class LinuxSystem:
     # --- descriptors
 
     def pipe(self) -> tuple[int, int]:
-        """Return a close-on-exec pipe: a non-blocking read end and a blocking write end."""
-        reader, writer = os.pipe2(os.O_CLOEXEC)
-        if max(reader, writer) >= _first_reserved():
-            os.close(reader)
-            os.close(writer)
-            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
-        os.set_blocking(reader, False)
-        return reader, writer
+        """Return a close-on-exec pipe: a non-blocking read end, and a blocking one for writing.
+
+        That can read as well: who writes to it goes on when we are gone, until it is full.
+        """
+        return anonymous()
 
     def text(self, text: bytes) -> int:
         """Return a descriptor from which *text*, of any length, can be read to its end."""
@@ -258,7 +251,7 @@ class LinuxSystem:
         probe = os.dup(fd)  # Its number is that of the connection: the lowest that is free.
         os.close(probe)
         # Who is accepted is going to be served, and the output of its program needs descriptors.
-        if probe >= _first_reserved(parts=2):
+        if probe >= first_reserved(parts=2):
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
         return self._listeners.accept(fd)
 
@@ -352,15 +345,3 @@ class LinuxSystem:
         return await trio.to_thread.run_sync(
             partial(job, *args, **kwargs), abandon_on_cancel=False, limiter=self._limiter
         )
-
-
-def _first_reserved(*, parts: int = 1) -> int:
-    """Return the number from which on descriptors are not for components.
-
-    Args:
-        parts: how many times as many as usual are to be left.
-    """
-    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    if limit == resource.RLIM_INFINITY:
-        return sys.maxsize
-    return limit - parts * min(_RESERVED, limit // 4)

@@ -1,0 +1,197 @@
+"""What outlives piesd of its children's output, in a directory that is ours alone.
+
+There is a pipe and a stage for each stream, and a note for each log. Pipes are in the runtime
+directory. The others must be in memory, so that they never wait for a disk: in the runtime
+directory too if that is on a tmpfs, as /run is, or else in /dev/shm.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+import os
+from typing import Final
+from urllib.parse import quote
+
+from supervisor.system.fdstore import DescriptorStore
+from supervisor.system.fifos import PIPE_SIZE, Room, anonymous, named
+from supervisor.system.lognote import LogNote
+from supervisor.system.owndirectory import is_in_memory, open_own_directory
+from supervisor.system.stage import Stage
+
+log = logging.getLogger(__name__)
+
+SHARED_MEMORY: Final = "/dev/shm"
+_LONGEST: Final = 200
+_STAGE: Final = ".stage"
+_NOTE: Final = ".note"
+_STORED: Final = "output."
+"""How names in the store of descriptors begin."""
+
+
+class Keeper:
+    """Keeps the output of one instance's children.
+
+    Where that is impossible, pipes are without names and the rest is not there; `lack` says why.
+
+    Args:
+        runtime_directory: that of the instance.
+        instance: its name.
+        pipe_size: how large pipes are to be.
+        memory: where else there is a tmpfs.
+        store: who holds pipes when neither we nor a child does.
+    """
+
+    def __init__(
+        self,
+        runtime_directory: str,
+        instance: str,
+        pipe_size: int = PIPE_SIZE,
+        memory: str = SHARED_MEMORY,
+        store: DescriptorStore | None = None,
+    ) -> None:
+        self._store = DescriptorStore() if store is None else store
+        self._opened: set[str] = set()
+        self.lack = ""
+        self.pipe_size = pipe_size
+        self._room = Room(pipe_size)
+        self._pipes = self._stages = -1
+        self._paths: list[str] = []
+        self._told = False
+        self._known: dict[str, Stage] = {}
+        path = os.path.join(runtime_directory, f"{instance}.output")
+        try:
+            self._pipes = self._open(path)
+            if is_in_memory(self._pipes):
+                self._stages = os.dup(self._pipes)
+            else:
+                place = hashlib.sha256(os.fsencode(os.path.abspath(path))).hexdigest()[:16]
+                self._stages = self._open(os.path.join(memory, f"piesd.{os.geteuid()}.{place}"))
+                if not is_in_memory(self._stages):
+                    os.close(self._stages)
+                    self._stages = -1
+                    self.lack = f"neither {path} nor {memory} is on a tmpfs"
+        except OSError as error:
+            self.lack = f"{error.filename}: {error.strerror}"
+
+    def _open(self, path: str) -> int:
+        fd = open_own_directory(path)
+        self._paths.append(path)
+        return fd
+
+    # --- for one stream
+
+    def pipe(self, name: str) -> tuple[int, int]:
+        """Return the pipe of that name, with what is in it.
+
+        Its read end is non-blocking; the other one is for the child, and reads as well as writes,
+        so that the child can go on when we are gone.
+
+        Raises:
+            OSError: there are no descriptors left.
+        """
+        file = _file_name(name)
+        try:
+            ends = named(self._pipes, file) if self._pipes >= 0 else anonymous()
+        except (FileNotFoundError, PermissionError, IsADirectoryError, FileExistsError) as error:
+            if not self._told:
+                self._told = True
+                text = "cannot keep a pipe for %s: %s; what is in it is lost if piesd is killed"
+                log.warning(text, name, error.strerror)
+            ends = anonymous()
+        else:
+            self._opened.add(file)
+            if self._pipes >= 0:
+                self._store.keep(f"{_STORED}{file}", ends[0])
+        self._room.enlarge(ends[0])
+        return ends
+
+    def stage(self, name: str) -> Stage | None:
+        """Return what keeps a stream between its pipe and its log, if anything does."""
+        if self._stages < 0:
+            return None
+        try:
+            if name in self._known:  # Somebody who was forgotten is back before all was written.
+                self._known[name].set_aside()
+            stage = self._known[name] = Stage(self._stages, f"{_file_name(name)}{_STAGE}")
+        except OSError as error:
+            log.warning("cannot keep the output of %s: %s", name, error.strerror)
+            return None
+        return stage
+
+    def forget(self, name: str) -> None:
+        """Remove the pipe of that name. Its stage goes by itself."""
+        file = _file_name(name)
+        if file in self._opened and self._pipes >= 0:
+            self._opened.discard(file)
+            self._store.drop(f"{_STORED}{file}")
+            with contextlib.suppress(OSError):
+                os.unlink(file, dir_fd=self._pipes)
+
+    # --- for logs
+
+    def note(self, path: str) -> LogNote | None:
+        """Return the note about the log at *path*, if there can be one."""
+        if self._stages < 0:
+            return None
+        digest = hashlib.sha256(os.fsencode(path)).hexdigest()[:32]
+        return LogNote(self._stages, f"{digest}{_NOTE}")
+
+    # --- all of it
+
+    def kept(self, name: str) -> bool:
+        """Return whether a predecessor has left anything of the stream of that name."""
+        file = _file_name(name)
+        places = ((self._pipes, file), (self._stages, f"{file}{_STAGE}"))
+        return any(_is_there(directory, file) for directory, file in places if directory >= 0)
+
+    def tidy(self) -> None:
+        """Remove what a predecessor has left of streams that nobody has opened by now.
+
+        These are those of components that are not there any more: nobody knows where it belongs.
+        """
+        for name, fd in self._store.taken(_STORED):
+            os.close(fd)  # Ours are open, and the store has its own.
+            if name.removeprefix(_STORED) not in self._opened:
+                self._store.drop(name)
+        stages = {f"{_file_name(name)}{_STAGE}" for name in self._known}
+        for directory in {self._pipes, self._stages} - {-1}:
+            for name in os.listdir(directory):
+                if name in self._opened or name in stages or name.endswith(_NOTE):
+                    continue
+                log.warning("nobody knows where the rest of the output in %s belongs", name)
+                with contextlib.suppress(OSError):
+                    os.unlink(name, dir_fd=directory)
+
+    def clear(self) -> None:
+        """Remove everything: the output of all children has reached its logs, or is lost."""
+        for directory in {self._pipes, self._stages} - {-1}:
+            for name in os.listdir(directory):
+                with contextlib.suppress(OSError):
+                    os.unlink(name, dir_fd=directory)
+        for path in self._paths:
+            with contextlib.suppress(OSError):
+                os.rmdir(path)
+
+    def close(self) -> None:
+        """Free the descriptors; everything stays for a successor."""
+        for directory in {self._pipes, self._stages} - {-1}:
+            os.close(directory)
+        self._pipes = self._stages = -1
+
+
+def _is_there(directory: int, name: str) -> bool:
+    try:
+        os.stat(name, dir_fd=directory, follow_symlinks=False)
+    except OSError:
+        return False
+    return True
+
+
+def _file_name(name: str) -> str:
+    """Return *name* as that of a file; a long one by its hash."""
+    quoted = quote(name, safe="")
+    if len(quoted) <= _LONGEST:
+        return quoted
+    return hashlib.sha256(name.encode()).hexdigest()

@@ -1,0 +1,250 @@
+"""What outlives piesd of its children's output: pipes with names, stages, notes about logs."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from supervisor.system.fifos import anonymous
+from supervisor.system.keeper import Keeper
+from supervisor.system.lognote import LogNote, Part
+
+MEMORY = "/dev/shm"
+
+
+@pytest.fixture
+def memory() -> Iterator[Path]:
+    """A directory on a tmpfs."""
+    if not Path(MEMORY).is_dir():
+        pytest.skip("there is no tmpfs at /dev/shm")
+    place = Path(tempfile.mkdtemp(dir=MEMORY, prefix="piesd-test."))
+    yield place
+    shutil.rmtree(place)
+
+
+@pytest.fixture
+def keeper(memory: Path) -> Iterator[Keeper]:
+    keeper = Keeper(str(memory), "web")
+    yield keeper
+    keeper.close()
+
+
+def close(*fds: int) -> None:
+    for fd in fds:
+        os.close(fd)
+
+
+def test_the_next_one_finds_in_a_pipe_what_the_last_one_has_not_read(keeper: Keeper) -> None:
+    reader, writer = keeper.pipe("web.stdout")
+    child = os.dup(writer)
+    os.write(child, b"before")
+    close(reader, writer)
+    os.write(child, b" and between")
+    reader, writer = keeper.pipe("web.stdout")
+    assert os.read(reader, 100) == b"before and between"
+    with pytest.raises(BlockingIOError):
+        os.read(reader, 100)
+    close(reader, writer, child)
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_a_writer_that_nobody_reads_gets_no_error_before_the_pipe_is_full(
+    keeper: Keeper, named: bool
+) -> None:
+    reader, writer = keeper.pipe("web.stdout") if named else anonymous()
+    child = os.dup(writer)
+    close(reader, writer)
+    os.set_blocking(child, False)
+    assert os.write(child, b"x" * 4096) == 4096
+    with contextlib.suppress(BlockingIOError):
+        while os.write(child, b"x" * 4096):
+            pass
+    close(child)
+
+
+def test_pipes_are_as_large_as_asked_for(memory: Path) -> None:
+    for size in (65536, 262144):
+        keeper = Keeper(str(memory), f"web{size}", size)
+        ends = keeper.pipe("web.stdout")
+        assert fcntl.fcntl(ends[0], fcntl.F_GETPIPE_SZ) == size
+        close(*ends)
+        keeper.close()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
+def test_an_ordinary_user_still_gets_pipes_of_the_usual_size_after_many_of_ours(
+    memory: Path,
+) -> None:
+    program = """
+import fcntl, os, sys
+from supervisor.system.fifos import Room, anonymous
+os.setresuid(61234, 61234, 61234)
+room, held = Room(), []
+for _ in range(100):
+    held.append(anonymous())
+    room.enlarge(held[-1][0])
+print(fcntl.fcntl(held[0][0], fcntl.F_GETPIPE_SZ), fcntl.fcntl(os.pipe()[0], fcntl.F_GETPIPE_SZ))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    assert done.stdout.split() == [b"1048576", b"65536"], done.stderr
+
+
+@pytest.mark.parametrize("there", ["file", "link"])
+def test_what_is_no_pipe_of_ours_is_replaced_and_a_link_is_not_followed(
+    keeper: Keeper, memory: Path, there: str
+) -> None:
+    other = memory / "other"
+    other.write_text("not ours")
+    place = memory / "web.output" / "web.stdout"
+    if there == "file":
+        place.write_text("not a pipe")
+    else:
+        place.symlink_to(other)
+    ends = keeper.pipe("web.stdout")
+    assert place.is_fifo()
+    assert not place.is_symlink()
+    assert other.read_text() == "not ours"
+    close(*ends)
+
+
+def test_what_cannot_be_replaced_costs_the_name_and_not_the_pipe(
+    keeper: Keeper, memory: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (memory / "web.output" / "web.stdout").mkdir()
+    reader, writer = keeper.pipe("web.stdout")
+    os.write(writer, b"hello")
+    assert os.read(reader, 9) == b"hello"
+    assert "cannot keep a pipe for web.stdout" in caplog.text
+    close(reader, writer)
+
+
+def test_a_directory_that_others_get_into_is_not_used(memory: Path) -> None:
+    (memory / "web.output").mkdir(mode=0o755)
+    keeper = Keeper(str(memory), "web")
+    assert "should have the mode 0700" in keeper.lack or "others may get into it" in keeper.lack
+    ends = keeper.pipe("web.stdout")
+    assert list((memory / "web.output").iterdir()) == []
+    assert keeper.stage("web.stdout") is None
+    close(*ends)
+
+
+def test_a_directory_that_is_a_link_is_not_used(memory: Path) -> None:
+    (memory / "elsewhere").mkdir(mode=0o700)
+    (memory / "web.output").symlink_to(memory / "elsewhere")
+    assert Keeper(str(memory), "web").lack
+
+
+def test_tags_of_any_length_and_with_any_letters_have_pipes_of_their_own(
+    keeper: Keeper, memory: Path
+) -> None:
+    tags = ["a/b", "a%2Fb", "x" * 300, "x" * 301, "..", "ä" * 100]
+    ends = [keeper.pipe(tag) for tag in tags]
+    for number, (_, writer) in enumerate(ends):
+        os.write(writer, b"%d" % number)
+    assert [os.read(reader, 9) for reader, _ in ends] == [b"%d" % n for n in range(len(tags))]
+    for pair in ends:
+        close(*pair)
+
+
+def test_where_the_runtime_directory_is_on_a_disk_another_place_keeps_what_was_read(
+    tmp_path: Path, memory: Path
+) -> None:
+    keeper = Keeper(str(tmp_path), "web", memory=str(memory))
+    assert (tmp_path / "web.output").is_dir()
+    stage = keeper.stage("web.stdout")
+    assert stage is not None
+    reader, writer = keeper.pipe("web.stdout")
+    os.write(writer, b"hello")
+    assert stage.take(reader, 100) == b"hello"
+    assert list(memory.glob("*/*.stage"))
+    keeper.clear()
+    assert list(memory.iterdir()) == list(tmp_path.iterdir()) == []
+    close(reader, writer)
+
+
+def test_a_stage_has_what_was_read_and_not_settled(keeper: Keeper, memory: Path) -> None:
+    reader, writer = keeper.pipe("web.stdout")
+    stage = keeper.stage("web.stdout")
+    assert stage is not None
+    assert stage.take(reader, 100) is None
+    os.write(writer, b"one\ntwo\nthr")
+    assert stage.take(reader, 4) == b"one\n"
+    assert stage.take(reader, 100) == b"two\nthr"
+    stage.settle(4, midline=False)
+    os.write(writer, b"ee\n")
+    follower = Keeper(str(memory), "web").stage("web.stdout")
+    assert follower is not None
+    assert (follower.left, follower.size, follower.midline) == (b"two\nthr", 11, False)
+    assert follower.take(reader, 100) == b"ee\n"
+    follower.settle(14, midline=False)
+    third = Keeper(str(memory), "web").stage("web.stdout")
+    assert third is not None
+    assert (third.left, third.identity) == (b"", stage.identity)
+    close(reader, writer)
+
+
+def test_a_stage_needs_memory_for_what_is_not_settled_alone(keeper: Keeper, memory: Path) -> None:
+    reader, writer = keeper.pipe("web.stdout")
+    stage = keeper.stage("web.stdout")
+    assert stage is not None
+    before = set(os.listdir("/proc/self/fd"))
+    for _ in range(50):
+        os.write(writer, b"x" * 200_000)
+        assert len(stage.take(reader, 1_000_000) or b"") == 200_000
+        stage.settle(stage.size, midline=False)
+    assert (memory / "web.output" / "web.stdout.stage").stat().st_blocks * 512 <= 3 * 4096
+    assert set(os.listdir("/proc/self/fd")) == before, "what is idle needs no descriptor"
+    close(reader, writer)
+
+
+def test_where_nothing_can_be_kept_output_goes_its_way_all_the_same(
+    keeper: Keeper, memory: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    reader, writer = keeper.pipe("web.stdout")
+    stage = keeper.stage("web.stdout")
+    assert stage is not None
+    shutil.rmtree(memory / "web.output")
+    for number in range(3):
+        os.write(writer, b"%d\n" % number)
+        assert stage.take(reader, 100) == b"%d\n" % number
+    assert stage.take(reader, 100) is None
+    assert len(caplog.records) == 1, "it is told once"
+    close(reader, writer)
+
+
+@pytest.mark.parametrize(
+    ("there", "expected", "left"),
+    [
+        (b"", 0, b""),
+        (b"one\ntw", 4, b"one\n"),
+        (b"one\ntwo\n", 8, b"one\ntwo\n"),
+        (b"one\ntwo\nof another\n", 8, b"one\ntwo\nof another\n"),
+    ],
+)
+def test_a_note_tells_how_much_of_a_write_was_done(
+    keeper: Keeper, memory: Path, there: bytes, expected: int, left: bytes
+) -> None:
+    path = memory / "log"
+    path.write_bytes(b"before\n")
+    note = keeper.note(str(path))
+    assert isinstance(note, LogNote)
+    assert note.find(str(path)).done == {}
+    place = path.stat()
+    note.begin([Part(7, 108, 8, 8, 0, 0)], [b"one\ntwo\n"])
+    note.mark(place.st_dev, place.st_ino, 7, 0, 8)
+    with path.open("ab") as log:
+        log.write(there)
+    path.rename(memory / "log.old")  # Somebody has moved it away meanwhile.
+    again = keeper.note(str(path))
+    assert again is not None
+    assert again.find(str(path)).done.get(7, 100) == 100 + expected
+    assert (memory / "log.old").read_bytes() == b"before\n" + left
