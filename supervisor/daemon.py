@@ -43,7 +43,9 @@ from supervisor.survival import Survival
 from supervisor.system import firstprocess, handover, seats
 from supervisor.system.accounts import LinuxAccounts
 from supervisor.system.detach import close_inherited, detach
+from supervisor.system.fdstore import DescriptorStore
 from supervisor.system.handover import Handover, Trial
+from supervisor.system.keeper import Keeper
 from supervisor.system.lastresort import exit_anyway
 from supervisor.system.linux import LinuxSystem
 from supervisor.system.notify import Notifier
@@ -99,7 +101,10 @@ def main(
         given: what the program that was here before has handed over.
         trial: is told when we are as good as that.
     """
-    original_environment = dict(os.environ)
+    original_environment = {
+        name: value for name, value in os.environ.items() if not name.startswith("LISTEN_")
+    }
+    store = DescriptorStore.from_environ()  # Before anything else opens or closes a descriptor.
     open_standard_descriptors()  # From the console, for the first process of a system.
     prepare_streams()
     options = parse(sys.argv[1:] if argv is None else argv)
@@ -119,7 +124,7 @@ def main(
     seats.reserve()  # Before anything else of ours could sit there for good.
     while True:
         try:
-            daemon = Daemon(options, plan, original_environment, given, trial)
+            daemon = Daemon(options, plan, store, original_environment, given, trial)
             code = daemon.run()
         except (SupervisorError, OSError) as error:
             print(f"piesd: {_reason(error)}", file=sys.stderr)
@@ -209,11 +214,13 @@ class Daemon:
         self,
         options: Options,
         plan: Plan,
+        store: DescriptorStore,
         environ: dict[str, str],
         given: Handover | None = None,
         trial: Trial | None = None,
     ) -> None:
         self.options = options
+        self.store = store
         self._environ = environ
         self._given, self._trial = given, trial
         self.successor: Handover | None = None
@@ -276,12 +283,18 @@ class Daemon:
             instance=settings.instance, setup=self.setup, boot=self.survival.life
         )
         self._stack.callback(self.system.dispose)
+        self.keeper = Keeper(
+            settings.runtime_directory, settings.instance, settings.pipe_size, store=self.store
+        )
+        self._stack.callback(self.keeper.close)
 
     def run(self) -> int:
         """Supervise until everything is down; return the exit code."""
         with self._stack:
             for note in (*self.setup.notes, *self.foothold.lacks):
                 log.warning(note)
+            if self.keeper.lack:
+                log.warning("going on without kept output: %s", self.keeper.lack)
             for warning in self.plan.warnings:
                 log.warning(str(warning))
             if self.machine:
@@ -315,6 +328,7 @@ class Daemon:
                 self._open_log,
                 syslog=self.plan.daemon.syslog,
                 own_log=self.place,
+                keeper=self.keeper,
             )
             self._own_log.write = outputs.write_own
             outbox = self.outbox = self._outbox()
@@ -353,6 +367,7 @@ class Daemon:
             now = self.system.wall()
             given = self._given or Handover(records=(), descriptors={})
             gone_on = self.survival.begin(runner, given.descriptors, given.clients)
+            outputs.recover(self.plan.components)
             if gone_on and not self.options.adopt:
                 await self.survival.end_what_was_left(runner)
             runner.post(
@@ -387,6 +402,7 @@ class Daemon:
             control.close()
             await outbox.aclose(OUTPUT_GRACE)
             await outputs.aclose(OUTPUT_GRACE)
+            self.keeper.clear()
             self._own_log.write = self._own_log.direct
             # From here on only a thread that hangs in the kernel can keep us.
             self._call_off = exit_anyway(EXIT_GRACE, runner.code, self._stack.close)
@@ -411,7 +427,8 @@ class Daemon:
         await self._served.wait()
         successor = self.successor = await self.upgrade.hand_over()
         log.info("executing piesd anew; every component stays as it is")
-        await outputs.aclose(OUTPUT_GRACE)
+        with trio.move_on_after(OUTPUT_GRACE):
+            await outputs.written()  # What is not, is found where it is kept.
         self._own_log.write = self._own_log.direct
 
         def leave() -> None:

@@ -45,6 +45,8 @@ class DaemonSettings(Struct, frozen=True, kw_only=True):
     pidfile: str | None = None
     qotd_file: str | None = None
     """None is `INSTANCE.qotd` in the state directory."""
+    pipe_size: int = 1024 * 1024
+    """Bytes that a child may print before somebody has to read."""
     shutdown_timeout: float = 5.0
     """Seconds for all components together, and again for the shutdown components."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"

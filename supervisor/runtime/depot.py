@@ -12,15 +12,17 @@ from supervisor.model.settings import SyslogSettings
 from supervisor.runtime import journal, syslog
 from supervisor.runtime.descriptor import DescriptorTarget
 from supervisor.runtime.journal import JOURNAL
+from supervisor.runtime.noted import Noted
 from supervisor.runtime.ownsink import OwnSink
 from supervisor.runtime.sinks import PATIENCE, Report, Sink
 from supervisor.runtime.writers import Mailed, OpenLog, Plain, Target, Writer, file_style
-from supervisor.system.logfile import own_descriptor
+from supervisor.system.logfile import LogFile, own_descriptor
 
 if TYPE_CHECKING:
     from supervisor.model.component import Output
     from supervisor.runtime.messages import Courier
     from supervisor.runtime.ownlog import OwnLine, OwnPlace
+    from supervisor.system.keeper import Keeper
     from supervisor.system.port import System
 
 P = ParamSpec("P")
@@ -61,8 +63,10 @@ class Depot:
         *,
         syslog: SyslogSettings = SyslogSettings(),  # noqa: B008 - It is frozen.
         journal: str = JOURNAL,
+        keeper: Keeper | None = None,
     ) -> None:
         self.system = system
+        self.keeper = keeper
         self.nursery = nursery
         self.report = report
         self.size = 0
@@ -134,7 +138,12 @@ class Depot:
                 return Sink(self, name, settings, lambda _: writer(), "message")
 
     def _log_writer(self, settings: Output) -> Writer:
-        return Plain(self._open_log(settings))
+        target = self._open_log(settings)
+        if self.keeper is not None and isinstance(target, LogFile):
+            note = self.keeper.note(target.path)
+            if note is not None:
+                return Noted(target, note)
+        return Plain(target)
 
     def _mailed(self, kind: Kind, address: str) -> tuple[str, Callable[[], Writer]]:
         name = f"syslog at {address}" if kind == "syslog" else "the journal"

@@ -25,17 +25,18 @@ from supervisor.runtime.followers import Follower, Line, StreamName
 from supervisor.runtime.journal import JOURNAL
 from supervisor.runtime.messages import Origin
 from supervisor.runtime.ownlog import OwnLine, OwnPlace, write_directly
-from supervisor.runtime.streams import Lost, Outlet, Stream
+from supervisor.runtime.streams import STREAMS, Lost, Outlet, Stream, kept_name
 from supervisor.system.logfile import LogFile
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Iterable
 
     from supervisor.model.component import Component, Key, Tag
     from supervisor.runtime.depot import OpenCourier
     from supervisor.runtime.ownsink import OwnSink
     from supervisor.runtime.sinks import Report, Sink
     from supervisor.runtime.writers import OpenLog, Style, Target
+    from supervisor.system.keeper import Keeper
     from supervisor.system.port import System
 
 
@@ -77,6 +78,7 @@ class Outputs:
     Args:
         syslog: where syslog is, and the facility of those who name none.
         own_log: where `write_own` writes to.
+        keeper: what keeps the output of children should we be killed.
     """
 
     def __init__(
@@ -93,6 +95,7 @@ class Outputs:
         open_courier: OpenCourier = open_courier,
         own_stdout_fd: int = 1,
         own_stderr_fd: int = 2,
+        keeper: Keeper | None = None,
     ) -> None:
         self._token = trio.lowlevel.current_trio_token()
         self._outlets: dict[Tag, Outlet] = {}
@@ -110,6 +113,7 @@ class Outputs:
             open_courier,
             syslog=syslog,
             journal=journal,
+            keeper=keeper,
         )
 
     # --- for the runner
@@ -135,6 +139,28 @@ class Outputs:
             err = None
         out = outlet.out = outlet.out or self._stream(outlet, "stdout", spec.stdout)
         return out.write_fd, (err or out).write_fd
+
+    def recover(self, specs: Iterable[Component], living: Collection[Key] = ()) -> None:
+        """Write what a predecessor had read, or left in the pipes, and not written.
+
+        What is left of others than *specs* is removed, unless `descriptors` was called for them.
+
+        Args:
+            specs: where the output of the components goes now.
+            living: those whose children go on; of the others the last line is at its end.
+        """
+        keeper = self._depot.keeper
+        if keeper is None:
+            return
+        for spec in specs:
+            if any(keeper.kept(kept_name(spec.tag, name)) for name in STREAMS):
+                try:
+                    self.descriptors(spec.tag, spec)
+                except OSError:
+                    continue  # It stays where it is until the component starts.
+                if spec.tag not in living:
+                    self.drain(spec.tag)
+        keeper.tidy()
 
     def retune(self, key: Key, spec: Component) -> None:
         """Let the streams of *key* go on as *spec* says.

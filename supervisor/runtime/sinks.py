@@ -24,17 +24,20 @@ from typing import TYPE_CHECKING, Final, Literal
 import trio
 
 from supervisor.model.component import Key, Output
+from supervisor.runtime.noted import left_of, without
 from supervisor.runtime.ring import count_lines
 from supervisor.runtime.writers import Piece, Source, Style, Writer, file_style
 from supervisor.system.logfile import CannotWrite
+from supervisor.system.lognote import NOTHING, Found
 
 if TYPE_CHECKING:
     from supervisor.runtime.depot import Depot
+    from supervisor.runtime.receipts import Receipt
 
 BUFFER: Final = 1024 * 1024
 SMALL_BUFFER: Final = 64 * 1024
 ALL_BUFFERS: Final = 64 * 1024 * 1024
-HARD_LIMIT: Final = 8 * 1024 * 1024
+HARD_LIMIT: Final = 32 * 1024 * 1024
 """What a buffer may hold when children end while it is full: their pipes are emptied into it."""
 
 PATIENCE: Final = 5.0
@@ -55,8 +58,10 @@ class Sink:
         "_blamed",
         "_busy",
         "_depot",
+        "_found",
         "_gap",
         "_losing",
+        "_news",
         "_nudge",
         "_open_writer",
         "_queue",
@@ -94,6 +99,9 @@ class Sink:
         self._busy = False
         self._reopen: Literal["reopen", "renew"] | None = None
         self._torn_by: Source | None = None
+        self._found = NOTHING
+        self._news: Found | None = None
+        """What was found just now, when the place was opened."""
         self._waiting: list[Source] = []
         self._trouble = ""
         self._blamed = ""
@@ -124,18 +132,28 @@ class Sink:
         if source in self._waiting:
             self._waiting.remove(source)
 
-    def put(self, source: Source, block: bytes) -> None:
+    def put(
+        self, source: Source, block: bytes, receipt: Receipt | None = None, tail: int = 0
+    ) -> None:
         """Take whole lines, or a piece of a line that is too long to be held together.
 
         Where `whole` is true, only whole lines may come.
+
+        Args:
+            source: whose they are.
+            block: the lines.
+            receipt: to be settled once they are written, or lost.
+            tail: how many bytes at the end of *block* the receipt is not about.
         """
         size = self.size + len(block)
         if self._losing or size > (SMALL_BUFFER if self._trouble else HARD_LIMIT):
             if not self._losing:
                 self._begin_losing(source, self._trouble or "it takes nothing")
             self._lose(source, block)
+            if receipt is not None:
+                receipt.settle()
             return
-        self._append(source, block)
+        self._append(source, block, receipt, tail)
         self._work_on()
 
     @property
@@ -143,7 +161,9 @@ class Sink:
         """Whether it must be given whole lines: each of them gets something of its own."""
         return self.style != "raw"
 
-    def _append(self, source: Source, block: bytes) -> None:
+    def _append(
+        self, source: Source, block: bytes, receipt: Receipt | None = None, tail: int = 0
+    ) -> None:
         label = self._label(source)
         if label:
             block = label + block[:-1].replace(b"\n", b"\n" + label) + b"\n"
@@ -151,11 +171,44 @@ class Sink:
             block = b"\n" + block
         self._torn_by = None if block.endswith(b"\n") else source
         if self.style == "message":
-            piece = Piece(source, block, 0, source.origin, self._depot.system.wall())
+            now = self._depot.system.wall()
+            piece = Piece(source, block, 0, source.origin, now, receipt, tail)
         else:
-            piece = Piece(source, block, len(label))
+            piece = Piece(source, block, len(label), receipt=receipt, tail=tail)
         self._queue.append(piece)
         self._grow(len(block))
+        if self._found is not NOTHING:
+            self._leave_out([self._queue.pop()])
+
+    def _leave_out(self, pieces: list[Piece]) -> None:
+        """Put *pieces* behind the others, without what a predecessor has written of them."""
+        for piece in pieces:
+            left = self._unwritten(piece)
+            if left is None:
+                self._grow(-len(piece.block))
+                continue
+            if self._found.torn:
+                if left.receipt is None or left.receipt.stage != self._found.torn:
+                    left = left._replace(block=b"\n" + left.block)
+                self._found = self._found._replace(torn=0)
+            self._grow(len(left.block) - len(piece.block))
+            self._queue.append(left)
+
+    def _unwritten(self, piece: Piece) -> Piece | None:
+        receipt = piece.receipt
+        if receipt is None:
+            return piece
+        done = self._found.done.get(receipt.stage, 0) - (receipt.end - receipt.size)
+        if done >= receipt.size:
+            receipt.settle()
+            return None
+        begun = self._found.torn == receipt.stage
+        if done <= 0 and not (begun and piece.label):
+            return piece
+        left = without(piece, max(done, 0), begun=begun)
+        receipt.size -= max(done, 0)
+        receipt.book.settle()
+        return left
 
     def _label(self, source: Source) -> bytes:
         # On a stream of our own, what named it as a file is written as in a file.
@@ -280,6 +333,11 @@ class Sink:
             await self._failed(exc)
             return
         self._consume(written)
+        if self._news is not None:
+            self._found, self._news = self._news, None
+            queue, self._queue = self._queue, []
+            self._leave_out(queue)
+            return
         if written or not queue:
             self._recovered(written)
         if self.size <= self._limit // 2:
@@ -304,6 +362,9 @@ class Sink:
             return 0
         if self._writer is None:
             self._writer = self._open_writer(self.settings)
+            if self._writer.found is not NOTHING:
+                self._news = self._writer.found
+                return 0  # Some of the queue may be there already.
         return self._writer.write(queue)
 
     def _consume(self, written: int) -> None:
@@ -312,13 +373,22 @@ class Sink:
             size = len(piece.block)
             if size > written:
                 if written:
-                    self._queue[index] = piece._replace(block=piece.block[written:])
+                    self._queue[index] = self._cut(piece, written)
                     self._grow(-written)
                 break
             written -= size
             self._grow(-size)
             gone += 1
+        _settle(self._queue[:gone])
         del self._queue[:gone]
+
+    def _cut(self, piece: Piece, written: int) -> Piece:
+        """Return *piece* without its beginning."""
+        if piece.receipt is not None:
+            piece.receipt.size = left_of(piece, len(piece.block) - written)
+            piece.receipt.book.settle()
+        begun = piece.block[written - 1 : written] != b"\n"
+        return piece._replace(block=piece.block[written:], begun=begun)
 
     async def _failed(self, exc: Exception) -> None:
         reason = str(exc.strerror) if isinstance(exc, OSError) and exc.strerror else repr(exc)
@@ -345,8 +415,10 @@ class Sink:
     def _trim(self) -> None:
         """Lose what is too much to be held back; the first block may have been written in part."""
         while self.size > SMALL_BUFFER and len(self._queue) > 1:
-            source, block, label, *_ = self._queue.pop()
+            piece = self._queue.pop()
+            source, block, label, *_ = piece
             self._grow(-len(block))
+            _settle([piece])
             if not self._losing:
                 self._begin_losing(source, self._trouble)
             self._lose(source, block, label)
@@ -364,6 +436,7 @@ class Sink:
     def _abandon(self, why: str) -> None:
         """Lose everything that waits, and say so: there is no later."""
         queue, self._queue = self._queue, []
+        _settle(queue)
         for source, block, label, *_ in queue:
             self._grow(-len(block))
             self._lose(source, block, label)
@@ -390,6 +463,17 @@ class Sink:
             return None
         writer, self._writer = self._writer, None
         return writer
+
+
+def _settle(pieces: list[Piece]) -> None:
+    """Give the receipts of *pieces* back."""
+    books = set()
+    for piece in pieces:
+        if piece.receipt is not None:
+            piece.receipt.size = 0
+            books.add(piece.receipt.book)
+    for book in books:
+        book.settle()
 
 
 def timestamp(at: float) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from supervisor.runtime.messages import Origin, origin_of
+from supervisor.runtime.receipts import Book
 from supervisor.runtime.ring import Ring, count_lines
 from supervisor.runtime.writers import file_style
 
@@ -14,12 +15,21 @@ if TYPE_CHECKING:
     from supervisor.runtime.followers import Follower, StreamName
     from supervisor.runtime.sinks import Sink
     from supervisor.runtime.writers import Style
+    from supervisor.system.stage import Stage
 
-READ: Final = 64 * 1024
+READ: Final = 256 * 1024
 LONGEST_LINE: Final = 64 * 1024
 """A longer line is shown in pieces; a file gets it whole."""
 DRAIN: Final = 1024 * 1024
 """More than a pipe holds: who has been read that much after its end has nothing left in it."""
+
+
+STREAMS: Final[tuple[StreamName, ...]] = ("stdout", "stderr")
+
+
+def kept_name(tag: Tag, name: StreamName) -> str:
+    """Return the name of a stream's pipe, which the next piesd finds it by."""
+    return f"{tag}.{name}"
 
 
 class Lost(NamedTuple):
@@ -33,6 +43,7 @@ class Stream:
     """One output stream of a component, from its pipe to its ring, followers and sink."""
 
     __slots__ = (
+        "_book",
         "_midline",
         "_outlet",
         "_partial",
@@ -50,8 +61,11 @@ class Stream:
     def __init__(
         self, outlet: Outlet, name: StreamName, settings: Output, sink: Sink | None
     ) -> None:
-        system = outlet.system
-        self.read_fd, self.write_fd = system.pipe()
+        system, keeper = outlet.system, outlet.depot.keeper
+        kept = kept_name(outlet.tag, name)
+        self.read_fd, self.write_fd = system.pipe() if keeper is None else keeper.pipe(kept)
+        stage = None if keeper is None else keeper.stage(kept)
+        self._book = None if stage is None else Book(stage)
         self.tag = outlet.tag
         self.name = name
         self.settings = settings
@@ -68,12 +82,21 @@ class Stream:
             system.close(self.read_fd)
             system.close(self.write_fd)
             raise
+        if stage is not None:
+            self._take_over(stage)
+
+    def _take_over(self, stage: Stage) -> None:
+        """Go on with what a predecessor had read and not written."""
+        self._midline = stage.midline
+        left, stage.left = stage.left, b""
+        if left:
+            self._feed(left)
 
     # --- reading
 
     def ready(self) -> None:
         """Read once; called whenever the pipe is readable."""
-        data = self._outlet.system.read(self.read_fd, READ)
+        data = self._read()
         if data is None:
             return
         if not data:  # Cannot be while the write end is ours; if it is, it must not spin.
@@ -84,6 +107,12 @@ class Stream:
             self._outlet.system.unwatch(self.read_fd)
             self._paused_by = self.sink
             self.sink.wait(self)
+
+    def _read(self) -> bytes | None:
+        # What nobody writes anywhere need not be kept.
+        if self._book is None or self.sink is None:
+            return self._outlet.system.read(self.read_fd, READ)
+        return self._book.stage.take(self.read_fd, READ)
 
     def resume(self) -> None:
         """Read on: the sink has room again, or has given up."""
@@ -100,9 +129,10 @@ class Stream:
             self._end_line()
 
     def _read_all(self) -> bool:
-        left = DRAIN
+        keeper = self._outlet.depot.keeper
+        left = DRAIN if keeper is None else max(DRAIN, keeper.pipe_size)
         while left > 0:
-            data = self._outlet.system.read(self.read_fd, READ)
+            data = self._read()
             if not data:
                 return True
             self._feed(data)
@@ -121,29 +151,38 @@ class Stream:
         if end:
             block = self._partial + data[:end]
             self._partial = data[end:]
-            self._pass_on(block, block)
+            self._pass_on(block, block, len(block))
         else:
             self._partial += data
         if len(self._partial) >= LONGEST_LINE:
             piece, self._partial = self._partial, b""
-            self._pass_on(piece, piece + b"\n")
+            self._pass_on(piece, piece + b"\n", len(piece))
 
     def _end_line(self) -> None:
         if self._partial or self._midline:
+            size = len(self._partial)
             block, self._partial = self._partial + b"\n", b""
-            self._pass_on(block, block)
+            self._pass_on(block, block, size)
 
-    def _pass_on(self, raw: bytes, shown: bytes) -> None:
-        """Hand on *raw* to a file, and *shown*, the same in whole lines, to everybody else."""
+    def _pass_on(self, raw: bytes, shown: bytes, size: int) -> None:
+        """Hand on *raw* to a file, and *shown*, the same in whole lines, to everybody else.
+
+        Its first *size* bytes came from the pipe.
+        """
         if self._midline and shown.startswith(b"\n"):  # It ends the line of the last piece.
             shown = shown[1:]
         self._midline = not raw.endswith(b"\n")
         if shown:
             self._show(shown)
-        if self.sink is not None:
-            block = shown if self.sink.whole else raw
-            if block:
-                self.sink.put(self, block)
+        receipt = None
+        if self._book is not None:
+            receipt = self._book.issue(size, midline=self._midline)
+        block = b"" if self.sink is None else shown if self.sink.whole else raw
+        if block and self.sink is not None:
+            came = 0 if receipt is None else receipt.size
+            self.sink.put(self, block, receipt, tail=_behind(block, raw, size) + size - came)
+        elif receipt is not None:
+            receipt.settle()
 
     def _show(self, block: bytes) -> None:
         if self.ring is None:
@@ -190,9 +229,18 @@ class Stream:
         system.unwatch(self.read_fd)
         system.close(self.read_fd)
         system.close(self.write_fd)
+        if self._outlet.depot.keeper is not None:
+            self._outlet.depot.keeper.forget(kept_name(self.tag, self.name))
+        if self._book is not None:
+            self._book.close()
         if self.sink is not None:
             self.sink.release()
             self.sink = None
+
+
+def _behind(block: bytes, raw: bytes, size: int) -> int:
+    """Return how many bytes of ours are behind what came from the pipe: the end of a line."""
+    return int(block.endswith(b"\n") and not raw[:size].endswith(b"\n"))
 
 
 class Outlet:

@@ -7,6 +7,8 @@ from typing import Literal, NamedTuple, Protocol
 
 from supervisor.model.component import Output
 from supervisor.runtime.messages import Courier, Origin, Record
+from supervisor.runtime.receipts import Receipt
+from supervisor.system.lognote import NOTHING, Found
 
 Style = Literal["raw", "tag", "time", "message"]
 """What each line has: nothing more, the component's tag, the time, or both and more as fields."""
@@ -60,17 +62,28 @@ class Source(Protocol):
 
 
 class Piece(NamedTuple):
-    """What waits in a sink: lines of one source, each behind `label` bytes that are ours."""
+    """What waits in a sink: lines of one source, each behind `label` bytes that are ours.
+
+    `receipt` is to be given back when they are written; of the block's end `tail` bytes do not
+    count for it. With `begun` the first line has no label: its beginning was written before.
+    """
 
     source: Source
     block: bytes
     label: int
     origin: Origin | None = None
     at: float = 0.0
+    receipt: Receipt | None = None
+    tail: int = 0
+    begun: bool = False
 
 
 class Writer(Protocol):
     """What a sink hands its lines to; every method may block and is called in `System.blocking`."""
+
+    @property
+    def found(self) -> Found:
+        """What a predecessor is known to have written there."""
 
     def write(self, queue: list[Piece]) -> int:
         """Write as much as goes now and return the number of bytes (of the blocks) that went.
@@ -90,6 +103,8 @@ class Writer(Protocol):
 class Plain:
     """Writes the bytes as they are."""
 
+    found = NOTHING
+
     def __init__(self, target: Target) -> None:
         self._target = target
         self.reopen = target.reopen
@@ -102,6 +117,8 @@ class Plain:
 
 class Mailed:
     """Sends each line as a message, with what belongs to it."""
+
+    found = NOTHING
 
     def __init__(self, courier: Courier) -> None:
         self._courier = courier

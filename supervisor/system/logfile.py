@@ -9,6 +9,7 @@ import re
 import select
 import stat
 import time
+from collections.abc import Callable
 
 from supervisor.system.rotation import OldFiles
 from supervisor.system.sockets import make_directory
@@ -20,6 +21,8 @@ _PATIENCE = 1.0
 
 _LOOK_EVERY = 1.0
 """Seconds between looks whether somebody moved or deleted the file."""
+
+_SEARCHED = 4096
 
 _STREAM = re.compile(
     r"/dev/std(?P<name>out|err)|(?:/dev/fd|/proc/(?P<pid>self|\d+)/fd)/(?P<fd>\d+)"
@@ -35,6 +38,10 @@ _FLAGS = (
     | os.O_NOCTTY
     | os.O_NONBLOCK  # Opening a FIFO that nobody reads must fail, not wait.
 )
+
+
+AboutTo = Callable[[int, int, int, int, int], None]
+"""Device, inode and size of a file, how much of what is given is written, how much comes now."""
 
 
 class CannotWrite(OSError):
@@ -79,6 +86,10 @@ class LogFile:
         self._looked_at = 0.0
         self._closed: tuple[int, int, int] | None = None
         """Device, inode and size of what we closed."""
+        self._goes_on = False
+        """It was a predecessor who closed it."""
+        self.about_to: AboutTo | None = None
+        """Called before each write to a regular file, and before that is moved out of the way."""
 
     def write(self, blocks: list[bytes]) -> int:
         """Append *blocks*; return how many bytes that were, which is all of them.
@@ -94,14 +105,25 @@ class LogFile:
             while written < len(data):
                 count = self._fitting(data[written:])
                 if count == 0:
+                    self._tell(written, 0)
                     self._rotate()
                     continue
+                self._tell(written, count)
                 written += self._append(data[written : written + count])
         except CannotWrite as error:
             raise CannotWrite(error, written + error.written) from None
         except OSError as error:
             raise CannotWrite(error, written) from None
         return written
+
+    def _tell(self, done: int, length: int) -> None:
+        if self.about_to is not None and self._regular:
+            status = os.fstat(self._fd)
+            self.about_to(status.st_dev, status.st_ino, status.st_size, done, length)
+
+    def go_on(self, file: tuple[int, int, int]) -> None:
+        """Take the line that *file* (device, inode, size) ends within as one that we began."""
+        self._closed, self._goes_on = file, True
 
     def reopen(self) -> None:
         """Open the file anew, because somebody has moved it. The next write does it."""
@@ -150,12 +172,31 @@ class LogFile:
         self._regular = stat.S_ISREG(status.st_mode) and not _STREAM.fullmatch(self.path)
         known, self._closed = self._closed, None
         if known == (status.st_dev, status.st_ino, status.st_size):
+            self._size = status.st_size
+            if self._goes_on:
+                self._goes_on = False
+                self._line_start = self._last_line()
             return  # Nothing has happened to it: a line that we began goes on.
         self._size = self._line_start = status.st_size if self._regular else 0
         if self._regular and self._size and not self._ends_a_line():
             # A predecessor was cut off. Its half line must not become the head of ours.
             self._size += os.write(self._fd, b"\n")
             self._line_start = self._size
+
+    def _last_line(self) -> int:
+        """Return where the line begins that the file ends within."""
+        fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        try:
+            end = self._size
+            while end > 0:
+                begin = max(end - _SEARCHED, 0)
+                found = os.pread(fd, end - begin, begin).rfind(b"\n")
+                if found >= 0:
+                    return begin + found + 1
+                end = begin
+            return 0
+        finally:
+            os.close(fd)
 
     def _ends_a_line(self) -> bool:
         try:
@@ -236,14 +277,14 @@ class LogFile:
         return os.write(self._fd, data[: select.PIPE_BUF])
 
     def _note(self, data: memoryview) -> None:
-        end = bytes(data).rfind(b"\n") + 1
+        end = _end_of_lines(data)
         if end:
             self._line_start = self._size + end
         self._size += len(data)
 
     def _take_back(self, data: memoryview, done: int) -> int:
         """Remove half a line from the end of the file; return what remains of *data* there."""
-        whole = bytes(data[:done]).rfind(b"\n") + 1
+        whole = _end_of_lines(data[:done])
         try:
             if os.fstat(self._fd).st_size == self._size + done:  # Nobody else appends to it.
                 os.ftruncate(self._fd, self._size + whole)
@@ -251,6 +292,18 @@ class LogFile:
         except OSError:
             pass  # Then the half line stays.
         return done
+
+
+def _end_of_lines(data: memoryview) -> int:
+    """Return where the last whole line ends. It is near the end: not all has to be copied."""
+    end = len(data)
+    while end > 0:
+        begin = max(end - _SEARCHED, 0)
+        found = bytes(data[begin:end]).rfind(b"\n")
+        if found >= 0:
+            return begin + found + 1
+        end = begin
+    return 0
 
 
 def _open_patiently(path: str) -> int:

@@ -195,6 +195,7 @@ VALUES: dict[str, dict[str, tuple[list[str], list[str], list[str]]]] = {
         "log-directory": (["'/x'"], ["'x'"], []),
         "pidfile": (["'/x.pid'"], ["'x.pid'"], []),
         "qotd-file": (["'/x.qotd'"], ["'x.qotd'"], []),
+        "pipe-size": (["65536", "'1MiB'"], ["-1", "'much'"], []),
         "shutdown-timeout": (["0", "5.5"], ["-1", "'5'"], []),
         "log-level": (["'debug'", "'error'"], ["'warn'", "1"], []),
         "log-format": (["'json'"], ["'xml'"], []),

@@ -9,7 +9,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from output_fakes import House, to, web
 from supervisor.model.component import Output
 from supervisor.runtime.followers import AT_ONCE, Line
-from supervisor.runtime.streams import Lost
+from supervisor.runtime.streams import LONGEST_LINE, READ, Lost
 
 INHERIT = Output(kind="inherit")
 NULL = Output(kind="null")
@@ -143,7 +143,7 @@ async def test_a_line_without_end_is_shown_in_pieces_and_written_whole(
     pieces = texts(house.outputs.tail("web", "stdout", 100))
     assert pieces[0] == pieces[-1] == b"short"
     assert b"".join(pieces[1:-1]) == long
-    assert all(0 < len(piece) <= 128 * 1024 for piece in pieces)
+    assert all(0 < len(piece) <= LONGEST_LINE + READ for piece in pieces)
 
 
 @pytest.mark.parametrize("ending", [b"\n", b""])
@@ -183,11 +183,11 @@ async def test_two_components_share_one_file_line_by_line(
     house.system.write(a, b"a1\na")
     house.system.write(b, b"b1\n")
     house.system.write(a, b"2\n")
-    house.system.write(a, b"A" * 70_000)
+    house.system.write(a, b"A" * (READ + 5000))
     house.system.write(b, b"b2\n")
     house.system.write(a, b"end\n")
     await wait_all_tasks_blocked()
-    first, rest = b"A" * 65536, b"A" * (70_000 - 65536)  # Too long to be held together.
+    first, rest = b"A" * READ, b"A" * 5000  # Too long to be held together.
     assert house.log("/web").data == b"a1\nb1\na2\n" + first + b"\nb2\n" + rest + b"end\n"
     assert len(house.opened) == 1
 

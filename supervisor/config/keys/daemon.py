@@ -10,6 +10,7 @@ from supervisor.config.kinds import (
     FullPath,
     Octal,
     Seconds,
+    Size,
     Text,
     TextList,
     choice,
@@ -55,6 +56,13 @@ QOTD_FILE = Key(
     kind=FullPath(),
     shown="`NAME.qotd` in the state directory",
     meaning="what the built-in service `qotd` says; NAME is the instance",
+)
+PIPE_SIZE = Key(
+    name="pipe-size",
+    kind=Size(),
+    default=1024 * 1024,
+    shown='`"1MiB"`',
+    meaning="how much a component may print, on each of its streams, before somebody has to read",
 )
 SHUTDOWN_TIMEOUT = Key(
     name="shutdown-timeout",
@@ -142,6 +150,7 @@ DAEMON_KEYS = KeySet(
         LOG_DIRECTORY,
         PIDFILE,
         QOTD_FILE,
+        PIPE_SIZE,
         SHUTDOWN_TIMEOUT,
         LOG_LEVEL,
         LOG_FORMAT,

@@ -1,0 +1,168 @@
+"""piesd is killed at any moment: what children print is in its files, whole, once and in order."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from killing import Lives, component, contents
+
+
+@pytest.fixture(scope="module")
+def memory() -> Iterator[Path]:
+    """A directory on a tmpfs."""
+    if not Path("/dev/shm").is_dir():
+        pytest.skip("there is no tmpfs at /dev/shm")
+    place = Path(tempfile.mkdtemp(dir="/dev/shm", prefix="piesd-test."))
+    yield place
+    shutil.rmtree(place)
+
+
+@pytest.fixture
+def place(memory: Path) -> Path:
+    return Path(tempfile.mkdtemp(dir=memory))
+
+
+def lead(lives: Lives, steps: list[int]) -> None:
+    for calls in steps:
+        lives.live(calls, rounds=12)
+    lives.end()
+
+
+steps = st.lists(st.integers(0, 150), min_size=1, max_size=12)
+seeds = st.integers(0, 2**32)
+often = settings(max_examples=int(os.environ.get("PIESD_EXAMPLES", "15")), deadline=None)
+
+
+@often
+@given(steps=steps, seed=seeds, rotate=st.sampled_from([0, 0, 3000, 100_000]))
+def test_a_file_has_exactly_what_was_printed(
+    memory: Path, steps: list[int], seed: int, rotate: int
+) -> None:
+    place = Path(tempfile.mkdtemp(dir=memory))
+    spec = component("web", place / "log", rotate_size=rotate, rotate_keep=10_000)
+    with pytest.MonkeyPatch.context() as patch:
+        lives = Lives(place, [spec], seed, patch)
+        lead(lives, steps)
+    assert contents(place / "log") == lives.printed["web"]
+
+
+@often
+@given(steps=steps, seed=seeds, rotate=st.sampled_from([0, 0, 3000, 100_000]))
+def test_each_line_of_a_file_with_times_is_there_once(
+    memory: Path, steps: list[int], seed: int, rotate: int
+) -> None:
+    place = Path(tempfile.mkdtemp(dir=memory))
+    spec = component("web", place / "log", rotate_size=rotate, rotate_keep=10_000, timestamps=True)
+    with pytest.MonkeyPatch.context() as patch:
+        lives = Lives(place, [spec], seed, patch)
+        lead(lives, steps)
+    lines = contents(place / "log").split(b"\n")
+    label = len(b"2026-10-19T07:33:34.123Z ")
+    text = b"".join(line[label:] for line in lines)
+    assert text == lives.printed["web"].replace(b"\n", b"")
+
+
+@often
+@given(steps=steps, seed=seeds, rotate=st.sampled_from([0, 3000]), times=st.booleans())
+def test_components_that_share_a_file_are_each_there_line_by_line(
+    memory: Path, steps: list[int], seed: int, rotate: int, times: bool
+) -> None:
+    place = Path(tempfile.mkdtemp(dir=memory))
+    target = {"rotate_size": rotate, "rotate_keep": 10_000, "timestamps": times}
+    specs = [component(tag, place / "log", **target) for tag in ("small", "large")]
+    with pytest.MonkeyPatch.context() as patch:
+        lives = Lives(place, specs, seed, patch, longest=1000)
+        lead(lives, steps)
+    label = len(b"2026-10-19T07:33:34.123Z ") if times else 0
+    lines = [line[label:] for line in contents(place / "log").splitlines()]
+    for tag, mine in (("small", bytes.islower), ("large", bytes.isupper)):
+        printed = [line for line in lives.printed[tag].splitlines() if line]
+        assert [line for line in lines if mine(line)] == printed
+    assert len(lines) == sum(text.count(b"\n") for text in lives.printed.values())
+
+
+WRITER = """
+import os, random, select, sys, zlib
+chance, number, held = random.Random(7), 0, b""
+while True:
+    over = bool(select.select([0], [], [], 0)[0])
+    for stream in (1, 2):
+        lines = []
+        for _ in range(0 if over else chance.choice((1, 10, 300))):
+            text = b"%d %09d " % (stream, number) + b"x" * (number % 150)
+            lines.append(text + b" %08x\\n" % zlib.crc32(text))
+            number += 1
+        data = b"".join(lines)
+        cut = chance.randrange(len(data)) if lines else 0
+        os.write(stream, data[:cut])
+        os.write(stream, data[cut:])
+    if over:
+        break
+print(number, file=open(sys.argv[1], "w"))
+"""
+"""Prints numbered lines on both streams, as fast as they are taken, until its input is closed."""
+
+
+def reader(place: Path) -> subprocess.Popen[bytes]:
+    program = Path(__file__).parents[1] / "output_reader.py"
+    command = [sys.executable, str(program), str(place), str(place / "log")]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"up\n"
+    return process
+
+
+def test_no_line_is_lost_torn_or_there_twice_after_any_number_of_kills(place: Path) -> None:
+    chance = random.Random()
+    first = reader(place)
+    out, err = (
+        os.open(place / f"reader.output/web.{one}", os.O_RDWR) for one in ("stdout", "stderr")
+    )
+    command = [sys.executable, "-c", WRITER, str(place / "count")]
+    writer = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=out, stderr=err)
+    for _ in range(int(os.environ.get("PIESD_KILLS", "4"))):
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            first.wait(chance.random() / 4)  # The kill comes at any moment; nothing waits for it.
+        first.kill()
+        first.communicate()
+        first = reader(place)
+    assert writer.stdin is not None
+    writer.stdin.close()
+    assert writer.wait(60) == 0
+    first.communicate(timeout=60)
+    for fd in (out, err):
+        os.close(fd)
+    lines = log_lines(place / "log")
+    numbers: dict[bytes, list[int]] = {b"1": [], b"2": []}
+    for line in lines:
+        text, check = line.rsplit(b" ", 1)
+        assert int(check, 16) == zlib.crc32(text), line
+        stream, number, _ = text.split(b" ", 2)
+        numbers[stream].append(int(number))
+    assert sorted(numbers[b"1"] + numbers[b"2"]) == list(range(int((place / "count").read_text())))
+    assert all(those == sorted(those) for those in numbers.values()), "they are in order"
+
+
+def log_lines(path: Path) -> list[bytes]:
+    old = [one for one in path.parent.glob(f"{path.name}.*") if not one.name.endswith(".tmp")]
+    old.sort(key=lambda one: -int(one.name.split(".")[1]))
+    data = b"".join(
+        gzip.decompress(one.read_bytes()) if one.suffix == ".gz" else one.read_bytes()
+        for one in (*old, path)
+    )
+    assert data.endswith(b"\n")
+    return data[:-1].split(b"\n")
