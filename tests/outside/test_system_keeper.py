@@ -16,6 +16,7 @@ import pytest
 
 from supervisor.system.fifos import anonymous
 from supervisor.system.keeper import Keeper
+from supervisor.system.logfile import LogFile
 from supervisor.system.lognote import LogNote, Part
 
 MEMORY = "/dev/shm"
@@ -248,3 +249,50 @@ def test_a_note_tells_how_much_of_a_write_was_done(
     assert again is not None
     assert again.find(str(path)).done.get(7, 100) == 100 + expected
     assert (memory / "log.old").read_bytes() == b"before\n" + left
+
+
+def test_what_was_found_is_not_forgotten_when_another_stream_writes_first(
+    keeper: Keeper, memory: Path
+) -> None:
+    path = memory / "log"
+    path.write_bytes(b"one\n")
+    place = path.stat()
+    note = keeper.note(str(path))
+    assert note is not None
+    note.find(str(path))
+    note.begin([Part(7, 4, 4, 4, 0, 0)], [b"one\n"])
+    note.mark(place.st_dev, place.st_ino, 0, 0, 4)
+    second = keeper.note(str(path))
+    assert second is not None
+    assert second.find(str(path)).done == {7: 4}
+    second.begin([Part(8, 14, 4, 4, 0, 0)], [b"two\n"])
+    second.mark(place.st_dev, place.st_ino, 4, 0, 4)
+    third = keeper.note(str(path))
+    assert third is not None
+    assert third.find(str(path)).done == {7: 4}
+    with path.open("ab") as log:
+        log.write(b"two\n")
+    assert third.find(str(path)).done == {7: 4, 8: 14}
+
+
+def test_what_is_in_an_old_file_that_is_gone_is_known_to_be_written(
+    keeper: Keeper, memory: Path
+) -> None:
+    path = memory / "log"
+    log, note = LogFile(str(path), rotate_size=8, rotate_keep=0), keeper.note(str(path))
+    assert note is not None
+    note.find(str(path))
+    log.about_to = note.mark
+
+    def killed() -> None:
+        path.unlink()  # That much of the rotation was done.
+        raise KeyboardInterrupt
+
+    log.old.take_in = killed  # type: ignore[method-assign] # Here it is killed.
+    blocks = [b"one\ntwo\n", b"three\n"]
+    note.begin([Part(7, 8, 8, 8, 0, 0), Part(7, 14, 6, 6, 0, 0)], blocks)
+    with pytest.raises(KeyboardInterrupt):
+        log.write(blocks)
+    again = keeper.note(str(path))
+    assert again is not None
+    assert again.find(str(path)).done == {7: 8}
