@@ -153,13 +153,19 @@ class Outputs:
         if keeper is None:
             return
         for spec in specs:
-            if any(keeper.kept(kept_name(spec.tag, name)) for name in STREAMS):
-                try:
-                    self.descriptors(spec.tag, spec)
-                except OSError:
-                    continue  # It stays where it is until the component starts.
-                if spec.tag not in living:
-                    self.drain(spec.tag)
+            kept = [name for name in STREAMS if keeper.kept(kept_name(spec.tag, name))]
+            if not kept:
+                continue
+            try:
+                self.descriptors(spec.tag, spec)
+                outlet = self._outlet(spec.tag)
+                if "stderr" in kept and outlet.err is None:
+                    # Its child has a pipe of its own for that, whatever is configured now.
+                    outlet.err = self._stream(outlet, "stderr", spec.stdout, own=0)
+            except OSError:
+                continue  # It stays where it is until the component starts.
+            if spec.tag not in living:
+                self.drain(spec.tag)
         keeper.tidy()
 
     def retune(self, key: Key, spec: Component) -> None:
@@ -296,8 +302,11 @@ class Outputs:
             outlet = self._outlets[tag] = Outlet(self._depot, tag)
         return outlet
 
-    def _stream(self, outlet: Outlet, name: StreamName, settings: Output) -> Stream:
-        sink = self._depot.acquire(settings, 0 if name == "stdout" else 1)
+    def _stream(
+        self, outlet: Outlet, name: StreamName, settings: Output, own: Literal[0, 1] | None = None
+    ) -> Stream:
+        usual: Literal[0, 1] = 0 if name == "stdout" else 1
+        sink = self._depot.acquire(settings, usual if own is None else own)
         try:
             return Stream(outlet, name, settings, sink)
         except OSError:

@@ -149,7 +149,8 @@ class Stream:
     def _feed(self, data: bytes) -> None:
         end = data.rfind(b"\n") + 1
         if end:
-            block = self._partial + data[:end]
+            whole = memoryview(data)[:end]  # One copy of many lines is enough.
+            block = b"".join((self._partial, whole))
             self._partial = data[end:]
             self._pass_on(block, block, len(block))
         else:

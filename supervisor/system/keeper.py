@@ -160,7 +160,8 @@ class Keeper:
             for name in os.listdir(directory):
                 if name in self._opened or name in stages or name.endswith(_NOTE):
                     continue
-                log.warning("nobody knows where the rest of the output in %s belongs", name)
+                if _holds_something(directory, name):
+                    log.warning("output in %s is dropped: its component is gone", name)
                 with contextlib.suppress(OSError):
                     os.unlink(name, dir_fd=directory)
 
@@ -187,6 +188,24 @@ def _is_there(directory: int, name: str) -> bool:
     except OSError:
         return False
     return True
+
+
+def _holds_something(directory: int, name: str) -> bool:
+    try:
+        if _STAGE in name:
+            stage = Stage(directory, name)
+            stage.close()
+            return bool(stage.left)
+        flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+        fd = os.open(name, flags, dir_fd=directory)
+    except OSError:
+        return False
+    try:
+        return bool(os.read(fd, 1))
+    except OSError:
+        return False
+    finally:
+        os.close(fd)
 
 
 def _file_name(name: str) -> str:

@@ -11,14 +11,20 @@ import subprocess
 import sys
 import tempfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
+import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from killing import Lives, component, contents
+from killing import Kernel, Lives, Loop, component, contents
+from supervisor.model.component import Component, Output
+from supervisor.runtime.output import Outputs
+from supervisor.system.keeper import Keeper
+from supervisor.system.port import System
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +99,68 @@ def test_components_that_share_a_file_are_each_there_line_by_line(
         printed = [line for line in lives.printed[tag].splitlines() if line]
         assert [line for line in lines if mine(line)] == printed
     assert len(lines) == sum(text.count(b"\n") for text in lives.printed.values())
+
+
+async def lead_a_life(
+    place: Path, doing: Callable[[Outputs], None], reports: list[str] | None = None
+) -> None:
+    """Have outputs on what is kept at *place*, until all is written; then they are killed."""
+    kernel = Kernel(10**9, random.Random(0))
+    loop = Loop(kernel)
+    heard = [] if reports is None else reports
+    async with trio.open_nursery() as nursery:
+        outputs = Outputs(
+            cast("System", loop),
+            nursery,
+            lambda *words: heard.append(str(words)),
+            keeper=Keeper(str(place), "test"),
+        )
+        doing(outputs)
+        while loop.pump():
+            await trio.lowlevel.checkpoint()
+        await outputs.written()
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_child_that_lives_on_is_heard_on_the_pipes_that_it_has(place: Path) -> None:
+    target = Output(kind="file", path=str(place / "log"))
+    before = Component(tag="web", argv=("web",), stdout=target, stderr=Output(kind="null"))
+    now = Component(tag="web", argv=("web",), stdout=target, stderr=Output(kind="stdout"))
+    ends: list[int] = []
+
+    def begin(outputs: Outputs) -> None:
+        ends.extend(map(os.dup, outputs.descriptors("web", before)))
+        os.write(ends[0], b"one\nhalf a ")
+
+    await lead_a_life(place, begin)
+    os.write(ends[1], b"an error\n")
+    await lead_a_life(place, lambda outputs: outputs.recover([now], living={"web"}))
+    assert (place / "log").read_bytes() == b"one\nan error\n"
+    os.write(ends[0], b"line\nand no end")
+    await lead_a_life(place, lambda outputs: outputs.recover([now]))
+    assert (place / "log").read_bytes() == b"one\nan error\nhalf a line\nand no end\n"
+    for end in ends:
+        os.close(end)
+
+
+async def test_what_is_left_of_a_component_that_is_not_there_any_more_is_told_and_removed(
+    place: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    gone, spec = component("gone", place / "log"), component("web", place / "log")
+    ends: list[int] = []
+
+    def begin(outputs: Outputs) -> None:
+        ends.extend(os.dup(outputs.descriptors(each.tag, each)[0]) for each in (gone, spec))
+
+    await lead_a_life(place, begin)
+    os.write(ends[0], b"never\n")
+    await lead_a_life(place, lambda outputs: outputs.recover([spec]))
+    assert [one.getMessage() for one in caplog.records] == [
+        "output in gone.stdout is dropped: its component is gone"
+    ]
+    assert [path.name for path in (place / "test.output").glob("*.stdout")] == ["web.stdout"]
+    for end in ends:
+        os.close(end)
 
 
 WRITER = """
