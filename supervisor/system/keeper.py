@@ -1,13 +1,14 @@
 """What outlives piesd of its children's output, in a directory that is ours alone.
 
-There is a pipe and a stage for each stream, and a note for each log. Pipes are in the runtime
-directory. The others must be in memory, so that they never wait for a disk: in the runtime
-directory too if that is on a tmpfs, as /run is, or else in /dev/shm.
+There is a pipe and a stage for each stream, and a note for each log. Nothing of it must ever wait
+for a disk: so it is in the runtime directory if that is on a tmpfs, as /run is, or else in
+/dev/shm. Where there is no tmpfs at all there are only pipes.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import logging
 import os
@@ -56,29 +57,24 @@ class Keeper:
         self.lack = ""
         self.pipe_size = pipe_size
         self._room = Room(pipe_size)
-        self._pipes = self._stages = -1
-        self._paths: list[str] = []
+        self._directory = -1
+        self._in_memory = False
         self._told = False
         self._known: dict[str, Stage] = {}
-        path = os.path.join(runtime_directory, f"{instance}.output")
+        self._path = os.path.join(runtime_directory, f"{instance}.output")
         try:
-            self._pipes = self._open(path)
-            if is_in_memory(self._pipes):
-                self._stages = os.dup(self._pipes)
-            else:
-                place = hashlib.sha256(os.fsencode(os.path.abspath(path))).hexdigest()[:16]
-                self._stages = self._open(os.path.join(memory, f"piesd.{os.geteuid()}.{place}"))
-                if not is_in_memory(self._stages):
-                    os.close(self._stages)
-                    self._stages = -1
-                    self.lack = f"neither {path} nor {memory} is on a tmpfs"
+            self._in_memory = is_in_memory(runtime_directory)
+            if not self._in_memory and is_in_memory(memory):
+                self._in_memory = True
+                place = hashlib.sha256(os.fsencode(os.path.abspath(self._path))).hexdigest()[:16]
+                self._path = os.path.join(memory, f"piesd.{os.geteuid()}.{place}")
+            self._directory = open_own_directory(self._path)
         except OSError as error:
+            self._in_memory = False
             self.lack = f"{error.filename}: {error.strerror}"
-
-    def _open(self, path: str) -> int:
-        fd = open_own_directory(path)
-        self._paths.append(path)
-        return fd
+        else:
+            if not self._in_memory:
+                self.lack = f"neither {runtime_directory} nor {memory} is on a tmpfs"
 
     # --- for one stream
 
@@ -93,28 +89,30 @@ class Keeper:
         """
         file = _file_name(name)
         try:
-            ends = named(self._pipes, file) if self._pipes >= 0 else anonymous()
-        except (FileNotFoundError, PermissionError, IsADirectoryError, FileExistsError) as error:
+            ends = named(self._directory, file) if self._directory >= 0 else anonymous()
+        except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                raise
             if not self._told:
                 self._told = True
                 text = "cannot keep a pipe for %s: %s; what is in it is lost if piesd is killed"
                 log.warning(text, name, error.strerror)
             ends = anonymous()
         else:
-            self._opened.add(file)
-            if self._pipes >= 0:
+            if self._directory >= 0:
+                self._opened.add(file)
                 self._store.keep(f"{_STORED}{file}", ends[0])
         self._room.enlarge(ends[0])
         return ends
 
     def stage(self, name: str) -> Stage | None:
         """Return what keeps a stream between its pipe and its log, if anything does."""
-        if self._stages < 0:
+        if not self._in_memory:
             return None
         try:
             if name in self._known:  # Somebody who was forgotten is back before all was written.
                 self._known[name].set_aside()
-            stage = self._known[name] = Stage(self._stages, f"{_file_name(name)}{_STAGE}")
+            stage = self._known[name] = Stage(self._directory, f"{_file_name(name)}{_STAGE}")
         except OSError as error:
             log.warning("cannot keep the output of %s: %s", name, error.strerror)
             return None
@@ -123,28 +121,26 @@ class Keeper:
     def forget(self, name: str) -> None:
         """Remove the pipe of that name. Its stage goes by itself."""
         file = _file_name(name)
-        if file in self._opened and self._pipes >= 0:
+        if file in self._opened:
             self._opened.discard(file)
             self._store.drop(f"{_STORED}{file}")
-            with contextlib.suppress(OSError):
-                os.unlink(file, dir_fd=self._pipes)
+            self._remove(file)
 
     # --- for logs
 
     def note(self, path: str) -> LogNote | None:
         """Return the note about the log at *path*, if there can be one."""
-        if self._stages < 0:
+        if not self._in_memory:
             return None
         digest = hashlib.sha256(os.fsencode(path)).hexdigest()[:32]
-        return LogNote(self._stages, f"{digest}{_NOTE}")
+        return LogNote(self._directory, f"{digest}{_NOTE}")
 
     # --- all of it
 
     def kept(self, name: str) -> bool:
         """Return whether a predecessor has left anything of the stream of that name."""
         file = _file_name(name)
-        places = ((self._pipes, file), (self._stages, f"{file}{_STAGE}"))
-        return any(_is_there(directory, file) for directory, file in places if directory >= 0)
+        return _is_there(self._directory, file) or _is_there(self._directory, f"{file}{_STAGE}")
 
     def tidy(self) -> None:
         """Remove what a predecessor has left of streams that nobody has opened by now.
@@ -156,30 +152,33 @@ class Keeper:
             if name.removeprefix(_STORED) not in self._opened:
                 self._store.drop(name)
         stages = {f"{_file_name(name)}{_STAGE}" for name in self._known}
-        for directory in {self._pipes, self._stages} - {-1}:
-            for name in os.listdir(directory):
-                if name in self._opened or name in stages or name.endswith(_NOTE):
-                    continue
-                if _holds_something(directory, name):
-                    log.warning("output in %s is dropped: its component is gone", name)
-                with contextlib.suppress(OSError):
-                    os.unlink(name, dir_fd=directory)
+        for name in self._names():
+            if name in self._opened or name in stages or name.endswith(_NOTE):
+                continue
+            if _holds_something(self._directory, name):
+                log.warning("output in %s is dropped: its component is gone", name)
+            self._remove(name)
 
     def clear(self) -> None:
         """Remove everything: the output of all children has reached its logs, or is lost."""
-        for directory in {self._pipes, self._stages} - {-1}:
-            for name in os.listdir(directory):
-                with contextlib.suppress(OSError):
-                    os.unlink(name, dir_fd=directory)
-        for path in self._paths:
+        for name in self._names():
+            self._remove(name)
+        if self._directory >= 0:
             with contextlib.suppress(OSError):
-                os.rmdir(path)
+                os.rmdir(self._path)
+
+    def _names(self) -> list[str]:
+        return os.listdir(self._directory) if self._directory >= 0 else []
+
+    def _remove(self, name: str) -> None:
+        with contextlib.suppress(OSError):
+            os.unlink(name, dir_fd=self._directory)
 
     def close(self) -> None:
-        """Free the descriptors; everything stays for a successor."""
-        for directory in {self._pipes, self._stages} - {-1}:
-            os.close(directory)
-        self._pipes = self._stages = -1
+        """Free the descriptor; everything stays for a successor."""
+        if self._directory >= 0:
+            os.close(self._directory)
+        self._directory, self._in_memory = -1, False
 
 
 def _is_there(directory: int, name: str) -> bool:

@@ -33,7 +33,7 @@ def open_own_directory(path: str) -> int:
     raise PermissionError(errno.EPERM, reason, path)
 
 
-def is_in_memory(directory: int) -> bool:
+def is_in_memory(directory: str) -> bool:
     """Return whether a directory is on a tmpfs: what is written there never waits for a disk."""
     room = (ctypes.c_long * 64)()  # More than a struct statfs, whose first member is the kind.
-    return ctypes.CDLL(None).fstatfs(directory, room) == 0 and room[0] == _TMPFS
+    return ctypes.CDLL(None).statfs(os.fsencode(directory), room) == 0 and room[0] == _TMPFS

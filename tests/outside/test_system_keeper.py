@@ -18,6 +18,7 @@ from supervisor.system.fifos import anonymous
 from supervisor.system.keeper import Keeper
 from supervisor.system.logfile import LogFile
 from supervisor.system.lognote import LogNote, Part
+from supervisor.system.owndirectory import is_in_memory
 
 MEMORY = "/dev/shm"
 
@@ -156,11 +157,10 @@ def test_tags_of_any_length_and_with_any_letters_have_pipes_of_their_own(
         close(*pair)
 
 
-def test_where_the_runtime_directory_is_on_a_disk_another_place_keeps_what_was_read(
+def test_where_the_runtime_directory_is_on_a_disk_another_place_is_taken(
     tmp_path: Path, memory: Path
 ) -> None:
     keeper = Keeper(str(tmp_path), "web", memory=str(memory))
-    assert (tmp_path / "web.output").is_dir()
     stage = keeper.stage("web.stdout")
     assert stage is not None
     reader, writer = keeper.pipe("web.stdout")
@@ -169,7 +169,19 @@ def test_where_the_runtime_directory_is_on_a_disk_another_place_keeps_what_was_r
     assert list(memory.glob("*/*.stage"))
     keeper.clear()
     assert list(memory.iterdir()) == list(tmp_path.iterdir()) == []
+    keeper.close()
     close(reader, writer)
+
+
+def test_without_any_memory_pipes_are_kept_and_the_rest_is_told(tmp_path: Path) -> None:
+    if is_in_memory(str(tmp_path)):
+        pytest.skip("temporary files are on a tmpfs")
+    keeper = Keeper(str(tmp_path), "web", memory=str(tmp_path))
+    assert keeper.lack.endswith("is on a tmpfs")
+    close(*keeper.pipe("web.stdout"))
+    assert (tmp_path / "web.output" / "web.stdout").is_fifo()
+    assert keeper.stage("web.stdout") is keeper.note("/log") is None
+    keeper.close()
 
 
 def test_a_stage_has_what_was_read_and_not_settled(keeper: Keeper, memory: Path) -> None:
