@@ -7,6 +7,7 @@ import gzip
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -21,6 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from killing import Kernel, Lives, Loop, component, contents
+from piesd_process import piesd, with_marker
 from supervisor.model.component import Component, Output
 from supervisor.runtime.output import Outputs
 from supervisor.system.keeper import Keeper
@@ -161,6 +163,31 @@ async def test_what_is_left_of_a_component_that_is_not_there_any_more_is_told_an
     assert [path.name for path in (place / "test.output").glob("*.stdout")] == ["web.stdout"]
     for end in ends:
         os.close(end)
+
+
+def test_a_piesd_that_was_killed_has_a_successor_that_writes_the_rest(tmp_path: Path) -> None:
+    config = """
+[defaults]
+env = {{ KILLED = "{home}" }}
+[component.web]
+shell = true
+command = "{command}; exec sleep 1000000"
+stdout = {{ file = "{home}/log" }}
+"""
+    first = config.format(home=tmp_path, command="printf 'one\\\\nhalf'")
+    with piesd(tmp_path, first) as daemon:
+        daemon.until(lambda: b"half" in daemon.ask("GET", "/v1/components/web/log").body)
+        daemon.until(lambda: (tmp_path / "log").exists() and (tmp_path / "log").stat().st_size)
+        daemon.process.kill()
+        daemon.process.wait()
+    for pid in with_marker(f"KILLED={tmp_path}"):
+        os.kill(pid, signal.SIGKILL)
+    assert (tmp_path / "log").read_bytes() == b"one\n"
+    (tmp_path / "notify").unlink()
+    with piesd(tmp_path, config.format(home=tmp_path, command="true")) as daemon:
+        daemon.until(lambda: (tmp_path / "log").read_bytes() == b"one\nhalf\n")
+    assert (tmp_path / "log").read_bytes() == b"one\nhalf\n"
+    assert not (tmp_path / "run" / "piesd.output").exists()
 
 
 WRITER = """
