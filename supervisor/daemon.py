@@ -367,7 +367,7 @@ class Daemon:
             now = self.system.wall()
             given = self._given or Handover(records=(), descriptors={})
             gone_on = self.survival.begin(runner, given.descriptors, given.clients)
-            outputs.recover(self.plan.components)
+            outputs.recover(self.plan.components, self.survival.living)
             if gone_on and not self.options.adopt:
                 await self.survival.end_what_was_left(runner)
             runner.post(

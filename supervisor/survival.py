@@ -17,8 +17,9 @@ from supervisor.runtime.ledger import Head, Kept, Ledger, Unusable, read, transl
 from supervisor.system.ledgerfile import LedgerFile, read_records
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping, Sequence, Set
 
+    from supervisor.model.component import Tag
     from supervisor.runtime.runner import Runner
     from supervisor.system.handover import Client
 
@@ -49,6 +50,8 @@ class Survival:
         """
         self._file = LedgerFile(os.path.join(directory, f"{instance}.ledger"))
         self._ledger: Ledger | None = None
+        self.living: Set[Tag] = frozenset()
+        """The components of which something was left that lives."""
         self._kept = self._read(records)
         self._system = _this_system()
         self.life = secrets.token_hex(8) if self._kept is None else self._kept.head.life
@@ -90,7 +93,7 @@ class Survival:
         kept, self._kept = self._kept, None
         if kept is not None:
             memory = translated(kept.memory, kept.head.shift - shift)
-            runner.take_up(memory, kept.born, handed, clients)
+            self.living = runner.take_up(memory, kept.born, handed, clients)
             ledger.adopt(kept.born)
             live = sum(state.live for state in runner.engine.world.states.values())
             log.info("going on with what another piesd has left: %d live", live)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import logging
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import assert_never
 
 import trio
@@ -17,7 +17,7 @@ import trio
 from supervisor.engine.engine import Engine
 from supervisor.engine.memory import Memory
 from supervisor.engine.world import Connection
-from supervisor.model.component import Component, Key
+from supervisor.model.component import Component, Key, Tag
 from supervisor.model.effects import (
     CloseConnection,
     CommandEnded,
@@ -220,8 +220,10 @@ class Runner:
         born: Mapping[Key, tuple[float, float]],
         handed: Mapping[str, int] | None = None,
         clients: Mapping[str, Client] | None = None,
-    ) -> None:
+    ) -> Set[Tag]:
         """Go on where another piesd has stopped; to be called before anything else.
+
+        Returns the components of which something lives.
 
         Args:
             memory: what it knew, with the times of our engine.
@@ -244,6 +246,7 @@ class Runner:
         numbers = (each.link.number for each in memory.memos if isinstance(each.link, Connection))
         self._listeners.count_from(max(numbers, default=0))
         self._inbox.extend(facts)
+        return takeover.living
 
     # --- handing over
 

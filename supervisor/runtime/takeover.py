@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from supervisor.engine.memory import Memo
-    from supervisor.model.component import Component, Key
+    from supervisor.model.component import Component, Key, Tag
     from supervisor.runtime.checks import Checks
     from supervisor.runtime.idle import IdleWatch
     from supervisor.runtime.listeners import ListenerBoard
@@ -69,6 +69,8 @@ class Takeover:
         self._handed = {name: fd for name, fd in handed.items() if is_ours(name)}
         self._clients = clients
         self._facts: list[Happened] = []
+        self.living: set[Tag] = set()
+        """The components of which something lives, so that more of their output may come."""
 
     def take_up(
         self, memory: Memory, born: Mapping[Key, tuple[float, float]], now: float
@@ -127,6 +129,7 @@ class Takeover:
             return memo
         pid, lost = adopted.pid, adopted.lost
         if pid is not None or lost:
+            self.living.add(key.partition("#")[0])
             self._look_after(memo, pid)
         if state.phase is Phase.STARTING:
             if pid is None:

@@ -8,9 +8,12 @@ from __future__ import annotations
 import os
 import random
 import select
+import signal
 import socket
+import sys
 import threading
 import time
+import zlib
 from collections.abc import Iterator
 from contextlib import suppress
 from http.client import HTTPException
@@ -27,6 +30,8 @@ LONG = bool(os.environ.get("CHAOS"))
 KILLS = 100 if LONG else 4
 STEADY = 150 if LONG else 30
 OTHERS = 10 if LONG else 3
+LINES = 2000 if LONG else 200
+"""That each writer writes in a second."""
 """Of each kind that is always on the move."""
 
 SEED = int(os.environ.get("CHAOS_SEED") or random.randrange(10**6))
@@ -49,8 +54,31 @@ KINDS = {
     "leaves": 'shell = true\ncommand = "setsid sleep 1000001 & exec sleep 0.{some}"\n'
     "respawn = {{ max = 100000 }}\nstop-timeout = 0.3\n",
     "echo": 'mode = "inetd"\ncommand = "cat"\nsocket = "unix://{home}/{tag}.sock"\n',
+    "writer": 'command = "{python} {home}/writer.py"\nstdout = "{home}/{tag}.log"\n',
     "job": 'mode = "once"\ncommand = "sleep 1000002"\n',
 }
+
+
+WRITER = f"""
+import time, zlib
+number = 0
+while True:
+    for _ in range({LINES} // 20):
+        number += 1
+        text = f"{{number}} " + "x" * (number * 7919 % 300)
+        print(text, zlib.crc32(text.encode()), flush=number % 3 == 0)
+    time.sleep(0.05)
+"""
+
+
+def expect_whole(log: Path) -> int:
+    """Return how many lines there are: each once, in order, and as it was written."""
+    lines = log.read_text().splitlines()
+    for number, line in enumerate(lines, 1):
+        text, _, checksum = line.rpartition(" ")
+        assert int(text.split(" ", 1)[0]) == number, f"{log.name}: line {number} is {line!r}"
+        assert zlib.crc32(text.encode()) == int(checksum), f"{log.name}: line {number} is torn"
+    return len(lines)
 
 
 def configuration(home: Path) -> str:
@@ -58,7 +86,7 @@ def configuration(home: Path) -> str:
     for kind, table in KINDS.items():
         for number in range(STEADY if kind == "steady" else OTHERS):
             tag = f"{kind}{number}"
-            filled = table.format(some=number % 10, home=home, tag=tag)
+            filled = table.format(some=number % 10, home=home, tag=tag, python=sys.executable)
             text += f"[component.{tag}]\n{filled}"
             if kind == "steady" and number % 3:
                 text += f'prerequisites = ["steady{number - 1}"]\n'
@@ -72,7 +100,8 @@ def ours(home: Path) -> dict[str, list[tuple[int, int]]]:
         with suppress(OSError, InExec):
             if info.alive and read_variable(info.pid, b"CHAOS") == str(home).encode():
                 marker = (read_variable(info.pid, b"PIESD_MARKER") or b"").decode()
-                found.setdefault(marker.rpartition(" ")[2], []).append((info.pid, info.started))
+                if marker:  # Else it has ended meanwhile.
+                    found.setdefault(marker.rpartition(" ")[2], []).append((info.pid, info.started))
     return found
 
 
@@ -128,6 +157,7 @@ def test_kills_cost_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     with capsys.disabled():
         print(f"\nchaos: {KILLS} kills, seed {SEED}")
     took: list[float] = []
+    (tmp_path / "writer.py").write_text(WRITER)
     with piesd(tmp_path, configuration(tmp_path)) as daemon:
         load = Load(tmp_path, luck)
         try:
@@ -142,7 +172,7 @@ def test_kills_cost_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
                 begun = time.monotonic()
                 daemon.again()
                 took.append(time.monotonic() - begun)
-                expect_no_doubles(tmp_path)
+                expect_no_doubles(daemon, tmp_path)
                 assert steady_processes(tmp_path) == steady
                 load.ask()
             load.daemon = None
@@ -161,28 +191,37 @@ def test_kills_cost_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
             raise AssertionError(f"left: {ours(tmp_path)}: {left}; log:\n{daemon.log}") from None
         for word in ("kind=bug", "this is a bug", "Traceback"):
             assert word not in daemon.log, daemon.log
+        daemon.signal(signal.SIGTERM)
+        assert daemon.wait_end() == 0
+        written = [expect_whole(tmp_path / f"writer{number}.log") for number in range(OTHERS)]
+        assert all(written)
     with capsys.disabled():
         print(f"chaos: ready again after {sorted(took)[len(took) // 2]:.2f} s (median)")
+        print(f"chaos: {sum(written)} lines of {len(written)} writers are whole")
 
 
 def all_steady_run(daemon: Piesd) -> bool:
-    rows = [row for row in daemon.rows() if row["tag"].startswith(("steady", "job"))]
+    rows = [row for row in daemon.rows() if row["tag"].startswith(("steady", "job", "writer"))]
     return all(row["status"] == "running" for row in rows)
 
 
 def steady_processes(home: Path) -> dict[str, list[tuple[int, int]]]:
     found = {key_of(marker): pids for marker, pids in ours(home).items()}
-    return {key: pids for key, pids in found.items() if key.startswith(("steady", "job"))}
+    return {key: pids for key, pids in found.items() if key.startswith(("steady", "job", "writer"))}
 
 
-def expect_no_doubles(home: Path) -> None:
-    """Of no component do two generations live at once."""
+def expect_no_doubles(daemon: Piesd, home: Path) -> None:
+    """Of no component do two generations live at once, longer than it takes to look."""
+    daemon.until(lambda: not doubles(home), "no component runs twice")
+
+
+def doubles(home: Path) -> dict[str, set[str]]:
     generations: dict[str, set[str]] = {}
     for marker in ours(home):
         _, _, key, generation = marker.split("/")
         if "%23" not in key:  # Connections are as many as there are clients.
             generations.setdefault(key, set()).add(generation)
-    assert all(len(each) == 1 for each in generations.values()), generations
+    return {key: each for key, each in generations.items() if len(each) > 1}
 
 
 def strangers(daemon: Piesd, home: Path) -> set[str]:
