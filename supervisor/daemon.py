@@ -379,6 +379,7 @@ class Daemon:
                     self.plan.daemon.runlevel,
                 )
             )
+            runner.tell_news()
             if not gone_on or runner.engine.stage is Stage.NEW:
                 runner.post(Boot(now))
             await nursery.start(self._serve, control)

@@ -106,6 +106,7 @@ class Survival:
         """Stop all that was taken up, in order; return when there is nothing any more."""
         log.info("stopping what another piesd has left, as --adopt=no asks")
         runner.post(Apply((), runner.engine.shutdown_timeout, "--adopt=no"))
+        runner.tell_news()
         while runner.engine.world.states:  # noqa: ASYNC110 - It happens once, and takes a while.
             await trio.sleep(_MOMENT)
         runner.engine.begin_anew()

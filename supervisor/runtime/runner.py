@@ -150,6 +150,7 @@ class Runner:
             self._launches.command_begun = outbox.command_begun
         self._inbox: deque[EngineEvent] = deque()
         self._effects: deque[Effect] = deque()
+        self._news: list[Happened] = []
         self._taken = 0
         """How many events were ever taken out of the inbox."""
         self._observers: list[Observer] = []
@@ -223,13 +224,16 @@ class Runner:
     ) -> Set[Tag]:
         """Go on where another piesd has stopped; to be called before anything else.
 
-        Returns the components of which something lives.
+        `Apply` and then `tell_news` have to follow.
 
         Args:
             memory: what it knew, with the times of our engine.
             born: when each child was started, see `supervisor.system.port.Orphan`.
             handed: descriptors that it has handed over, see `ListenerBoard.everything`.
             clients: where the connections among them come from.
+
+        Returns:
+            The components of which something lives.
         """
         takeover = Takeover(
             self.system,
@@ -245,8 +249,17 @@ class Runner:
         self.engine.recall(memory, now)
         numbers = (each.link.number for each in memory.memos if isinstance(each.link, Connection))
         self._listeners.count_from(max(numbers, default=0))
-        self._inbox.extend(facts)
+        self._news = facts
         return takeover.living
+
+    def tell_news(self) -> None:
+        """Report what is new since the other piesd, when it is known what is configured now.
+
+        What has ended meanwhile is not to be started again as it was configured then.
+        """
+        news, self._news = self._news, []
+        for each in news:
+            self.post(each)
 
     # --- handing over
 

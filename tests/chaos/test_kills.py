@@ -13,7 +13,6 @@ import socket
 import sys
 import threading
 import time
-import zlib
 from collections.abc import Iterator
 from contextlib import suppress
 from http.client import HTTPException
@@ -21,6 +20,7 @@ from pathlib import Path
 
 import pytest
 
+from checked_lines import WRITER, expect_whole
 from piesd_process import Piesd, heir, piesd
 from supervisor.system.proctable import InExec, every_process, read_process, read_variable
 
@@ -57,28 +57,6 @@ KINDS = {
     "writer": 'command = "{python} {home}/writer.py"\nstdout = "{home}/{tag}.log"\n',
     "job": 'mode = "once"\ncommand = "sleep 1000002"\n',
 }
-
-
-WRITER = f"""
-import time, zlib
-number = 0
-while True:
-    for _ in range({LINES} // 20):
-        number += 1
-        text = f"{{number}} " + "x" * (number * 7919 % 300)
-        print(text, zlib.crc32(text.encode()), flush=number % 3 == 0)
-    time.sleep(0.05)
-"""
-
-
-def expect_whole(log: Path) -> int:
-    """Return how many lines there are: each once, in order, and as it was written."""
-    lines = log.read_text().splitlines()
-    for number, line in enumerate(lines, 1):
-        text, _, checksum = line.rpartition(" ")
-        assert int(text.split(" ", 1)[0]) == number, f"{log.name}: line {number} is {line!r}"
-        assert zlib.crc32(text.encode()) == int(checksum), f"{log.name}: line {number} is torn"
-    return len(lines)
 
 
 def configuration(home: Path) -> str:
@@ -157,7 +135,7 @@ def test_kills_cost_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     with capsys.disabled():
         print(f"\nchaos: {KILLS} kills, seed {SEED}")
     took: list[float] = []
-    (tmp_path / "writer.py").write_text(WRITER)
+    (tmp_path / "writer.py").write_text(WRITER.format(lines=LINES))
     with piesd(tmp_path, configuration(tmp_path)) as daemon:
         load = Load(tmp_path, luck)
         try:

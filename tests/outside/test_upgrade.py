@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
-import threading
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -14,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import supervisor
+from crowd import Crowd, connect
 from piesd_process import Piesd, alive, heir, piesd, with_marker
 
 pytestmark = pytest.mark.real
@@ -45,56 +44,9 @@ socket = "unix://{home}/echo.sock"
 """
 
 
-def connect(path: Path) -> socket.socket:
-    client = socket.socket(socket.AF_UNIX)
-    client.settimeout(20)
-    client.connect(str(path))
-    return client
-
-
 def state_of_all(daemon: Piesd) -> list[tuple[object, ...]]:
     names = ("tag", "status", "PID", "restarts", "last-exit")
     return sorted(tuple(map(str, map(row.get, names))) for row in daemon.rows())
-
-
-class Crowd:
-    """Clients who come all the time, each of whom wants to be served."""
-
-    def __init__(self, daemon: Piesd, path: Path) -> None:
-        self._daemon, self._path = daemon, path
-        self._over = threading.Event()
-        self.served = self.asked = 0
-        self.failures: list[str] = []
-        self._threads = [threading.Thread(target=each) for each in (self._come, self._ask)]
-        for thread in self._threads:
-            thread.start()
-
-    def _come(self) -> None:
-        while not self._over.is_set():
-            try:
-                with connect(self._path) as client:
-                    client.sendall(b"x")
-                    assert client.recv(1) == b"x"
-                    self.served += 1
-            except Exception as error:  # noqa: BLE001 - Whatever it is, it is told.
-                self.failures.append(f"served: {error!r}")
-
-    def _ask(self) -> None:
-        while not self._over.is_set():
-            try:
-                assert self._daemon.ask("GET", "/programs/a").status == 200
-                self.asked += 1
-            except Exception as error:  # noqa: BLE001 - Whatever it is, it is told.
-                self.failures.append(f"asked: {error!r}")
-
-    def goes_on(self, served: int, asked: int) -> bool:
-        """Return whether more of them were served since, and more answers came."""
-        return self.served > served + 5 and self.asked > asked + 5
-
-    def leave(self) -> None:
-        self._over.set()
-        for thread in self._threads:
-            thread.join()
 
 
 def test_no_component_is_touched_and_no_client_refused(tmp_path: Path) -> None:
