@@ -463,7 +463,10 @@ class Daemon:
             nursery.start_soon(guarded, "the sockets", self._open_lost_sockets)
 
         reload = partial(nursery.start_soon, obedience.reload, control, "telinit")
-        duties = InitDuties(self.system, runner.engine, runner.post, reload, anew=anew)
+        upgrade = partial(nursery.start_soon, obedience.take_over, self.upgrade)
+        duties = InitDuties(
+            self.system, runner.engine, runner.post, reload, anew=anew, upgrade=upgrade
+        )
         runner.record = duties.record
         runner.observe(duties.observe)
         return duties

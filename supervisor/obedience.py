@@ -86,7 +86,7 @@ class Obedience:
         elif number == signal.SIGHUP:
             nursery.start_soon(reload, self._control, "SIGHUP")
         elif number == signal.SIGUSR2 and self._upgrade is not None:
-            nursery.start_soon(_upgrade, self._upgrade)
+            nursery.start_soon(take_over, self._upgrade)
         elif number == signal.SIGUSR1:
             self._runner.outputs.reopen()
             log.info("opened the log files anew, as SIGUSR1 asks")
@@ -134,7 +134,7 @@ class Obedience:
             self._runner.post(Shutdown(by))
 
 
-async def _upgrade(upgrade: Upgrade) -> None:
+async def take_over(upgrade: Upgrade) -> None:
     """Let the program on disk take over; what keeps it from that goes to the log."""
     try:
         await upgrade.prepare()

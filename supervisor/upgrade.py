@@ -76,7 +76,9 @@ class Upgrade:
     async def _rehearse(self) -> None:
         if not self._survival.write():
             raise CannotUpgrade("cannot execute piesd anew: its ledger cannot be written")
-        argv = (*own_command(), REHEARSE)
+        # What is not process 1 must be told that it is to read what that reads.
+        first = ("--init",) if os.getpid() == 1 else ()
+        argv = (*own_command(), REHEARSE, *first)
         errand = self._runner.run_errand("piesd#rehearsal", argv)
         with trio.move_on_after(PATIENCE):
             await errand.ended.wait()

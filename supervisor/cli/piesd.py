@@ -135,7 +135,8 @@ def parse(argv: Sequence[str], environ: Mapping[str, str] | None = None) -> Opti
     environ = os.environ if environ is None else environ
     parser = _parser()
     given, unknown = parser.parse_known_intermixed_args(list(argv))
-    if unknown and os.getpid() == 1 and is_init(sys.argv[0]):
+    called_init = os.getpid() == 1 and is_init(sys.argv[0])
+    if unknown and (called_init or given.task == "rehearse"):
         # Whoever boots a machine may have meant the kernel, or another init.
         print(f"piesd: ignored on the command line: {' '.join(unknown)}", file=sys.stderr)
     elif unknown:
@@ -143,7 +144,7 @@ def parse(argv: Sequence[str], environ: Mapping[str, str] | None = None) -> Opti
     if given.files and given.syntax != given.files[-1].syntax:
         parser.error("--syntax stands before the -c that it is for")
     level, emergency = "", given.emergency
-    if given.task == "run" and (given.init or os.getpid() == 1):
+    if given.task in ("run", "rehearse") and (given.init or os.getpid() == 1):
         # The kernel passes on every word that it does not know; most are for nobody here.
         level, emergency = _level(given.tags), emergency or "emergency" in given.tags
         given.tags = []

@@ -52,6 +52,7 @@ class InitDuties:
         reload: Callable[[], None],
         *,
         anew: Callable[[], None] = lambda: None,
+        upgrade: Callable[[], None] = lambda: None,
         fifo: str | None = None,
         power_status: tuple[str, ...] = POWER_STATUS,
         files: tuple[str, str] = (utmp.UTMP, utmp.WTMP),
@@ -62,12 +63,14 @@ class InitDuties:
             post: gives an event to the engine.
             reload: begins to read the configuration again.
             anew: opens anew what could not be had when we began.
+            upgrade: begins to let the program on disk take over.
             fifo: where telinit writes to, if not at the usual places.
             power_status: where the power daemon says what has happened.
             files: utmp and wtmp.
         """
         self._system, self._engine = system, engine
         self._post, self._reload, self._anew = post, reload, anew
+        self._upgrade = upgrade
         self._place = fifo
         self._fifo: Fifo | None = None
         self._removal = -1
@@ -175,7 +178,7 @@ class InitDuties:
             case initctl.RUNLVL if request.runlevel in ("Q", "q"):
                 self._reload()
             case initctl.RUNLVL if request.runlevel in ("U", "u"):
-                log.warning("cannot be executed anew as telinit asks: an init process stays")
+                self._upgrade()
             case initctl.RUNLVL:
                 patience = float(max(request.sleeptime, 0))
                 self._post(SetRunlevel(request.runlevel, _BY, now, patience))

@@ -86,6 +86,19 @@ def test_telinit_q_reads_the_inittab_again(tmp_path: Path) -> None:
         one.hear("'nw' started")
 
 
+@needs_sysvinit
+def test_telinit_u_executes_it_anew_while_everything_goes_on(tmp_path: Path) -> None:
+    with machine(tmp_path) as one:
+        one.booted()
+        one.hear("supervises")
+        before = one.inside("pgrep", "-f", "sleep 1000000")
+        one.inside("/sbin/telinit", "u")
+        one.hear("going on with what another piesd has left")
+        assert one.inside("pgrep", "-f", "sleep 1000000") == before
+        one.inside("/sbin/telinit", "3")
+        one.hear("level 3 after 2")
+
+
 def test_piesd_speaks_the_old_protocol_too(tmp_path: Path) -> None:
     with machine(tmp_path) as one:
         one.booted()
