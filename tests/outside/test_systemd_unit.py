@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import tomllib
@@ -97,6 +98,28 @@ def test_the_unit_says_what_supervising_needs(manager: str) -> None:
         "RuntimeDirectoryPreserve": "yes",
     }
     assert {key: settings.get(key) for key in expected} == expected
+
+
+@pytest.mark.parametrize("control", ["/.control", ""])
+@pytest.mark.parametrize("manager", UNITS)
+def test_a_killed_piesd_leaves_no_controllers_that_keep_the_next_one_out(
+    manager: str, control: str, tmp_path: Path
+) -> None:
+    """Done to plain files, which get each order for themselves."""
+    unit = tmp_path / "groups/a.slice/piesd.service"
+    ours, slices = unit / "piesd:main:1f", unit.parent
+    ours.mkdir(parents=True)
+    for group in (slices, unit, ours):
+        (group / "cgroup.subtree_control").write_text("memory pids\n")
+    (tmp_path / "own").write_text(f"1:name=systemd:/x\n0::/a.slice/piesd.service{control}\n")
+    line = settings_of(UNITS[manager])["ExecStopPost"].replace("$$", "$").replace("%%", "%")
+    line = line.replace("/sys/fs/cgroup", f"{tmp_path}/groups")
+    line = line.replace("/proc/self/cgroup", f"{tmp_path}/own")
+    assert line.startswith("-/")
+    subprocess.run(shlex.split(line[1:]), check=True, timeout=60)
+    assert (ours / "cgroup.subtree_control").read_text() == "-pids\n"
+    assert (unit / "cgroup.subtree_control").read_text() == "-pids\n"
+    assert (slices / "cgroup.subtree_control").read_text() == "memory pids\n"
 
 
 @pytest.mark.parametrize("manager", UNITS)
