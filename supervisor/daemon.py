@@ -42,6 +42,7 @@ from supervisor.runtime.writers import Target
 from supervisor.survival import Survival
 from supervisor.system import firstprocess, handover, seats
 from supervisor.system.accounts import LinuxAccounts
+from supervisor.system.cgroups import find_groups
 from supervisor.system.detach import close_inherited, detach
 from supervisor.system.fdstore import DescriptorStore
 from supervisor.system.handover import Handover, Trial
@@ -280,7 +281,10 @@ class Daemon:
             None if given is None else given.records,
         )
         self.system = LinuxSystem(
-            instance=settings.instance, setup=self.setup, boot=self.survival.life
+            instance=settings.instance,
+            setup=self.setup,
+            boot=self.survival.life,
+            groups=find_groups(settings.instance, self.survival.life),
         )
         self._stack.callback(self.system.dispose)
         self.keeper = Keeper(

@@ -18,7 +18,8 @@ from typing import Any, Literal, TypeVar
 import trio
 from msgspec import Struct
 
-from supervisor.model.component import Address, InetAddress, Key, UnixAddress
+from supervisor.model.component import Address, GroupLimits, InetAddress, Key, UnixAddress
+from supervisor.model.groups import Enclosure, GroupFigures
 from supervisor.model.state import Exit
 from supervisor.system.port import (
     Adopted,
@@ -129,6 +130,11 @@ class FakeSystem:
         self.notify_failures: dict[str, OSError] = {}
         """Errors that `notify_socket` raises, by path."""
         self.launches: list[Launch] = []
+        self.limits: dict[Key, GroupLimits] = {}
+        """The limits of each component's group, as they were last set."""
+        self.lacks: dict[Key, str] = {}
+        """Why limits are not in force."""
+        self.group_figures: dict[Key, GroupFigures] = {}
         self.signals: list[SentSignal] = []
         self.inheritable: set[tuple[Key, int, int, str]] = set()
         """Which child has a socket at which URL as which descriptor."""
@@ -427,6 +433,18 @@ class FakeSystem:
                 self._end(child, child.script.catch_code, None)
                 return
         self._end(child, 0, signum)
+
+    def enclosure(self, key: Key) -> Enclosure:
+        return Enclosure("process group, session, subreaper and marker", self.lacks.get(key, ""))
+
+    def limit(self, key: Key, limits: GroupLimits) -> None:
+        self.limits[key] = limits
+
+    def figures(self, key: Key) -> GroupFigures | None:
+        return self.group_figures.get(key)
+
+    def forget(self, key: Key) -> None:
+        self.limits.pop(key, None)
 
     def processes(self, key: Key, generation: int) -> tuple[int, ...]:
         child = self.children.get((key, generation))

@@ -14,6 +14,7 @@ import trio
 
 from supervisor.model.component import Component
 from supervisor.system import seats
+from supervisor.system.cgroups import NoGroups
 from supervisor.system.linux import LinuxSystem
 from supervisor.system.port import Launch, Launched, LaunchFailed, Reaped, TreeReport
 from supervisor.system.process_setup import ProcessSetup
@@ -88,9 +89,13 @@ class RealChildren:
     """Runs a `LinuxSystem` with its readiness and its SIGCHLD."""
 
     def __init__(
-        self, *, setup: ProcessSetup | None = None, children_files: bool | None = None
+        self,
+        *,
+        setup: ProcessSetup | None = None,
+        groups: NoGroups | None = None,
+        children_files: bool | None = None,
     ) -> None:
-        self.system = LinuxSystem(setup=setup, children_files=children_files)
+        self.system = LinuxSystem(setup=setup, groups=groups, children_files=children_files)
         self.on_child: Callable[[], None] | None = None
         self.names: list[tuple[str, int]] = []
         self._readers: list[int] = []

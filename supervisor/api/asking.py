@@ -88,6 +88,9 @@ async def rows(matches: Sequence[Match], *, usage: bool) -> list[Any]:
         if key in measured:
             row["cpu"] = msgspec.to_builtins(measured[key].cpu)
             row["memory"] = msgspec.to_builtins(measured[key].memory)
+            if (group := measured[key].group) is not None:
+                row["memory"]["group"] = group.memory
+                row["pressure"] = msgspec.to_builtins(group.pressure)
     return objects
 
 

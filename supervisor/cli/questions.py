@@ -131,6 +131,10 @@ def _show_why(screen: Screen, answer: dict[str, Json]) -> None:
             screen.line(f"  last order: {action}" + (f" by {by}" if by else "") + f", at {at}")
         case _:
             pass
+    if lack := _text(answer.get("limits-lack")):
+        screen.line(f"  limits of its group are not in force: {lack}", "yellow")
+    if means := _text(answer.get("enclosure")):
+        screen.line(f"  its processes are found by {means}", "dim")
     match answer.get("drift"):
         case [*files] if files:
             edited = " ".join(word(file) for file in files)

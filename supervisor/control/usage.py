@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import psutil
@@ -11,6 +11,7 @@ from msgspec import Struct
 
 if TYPE_CHECKING:
     from supervisor.model.component import Key
+    from supervisor.model.groups import GroupFigures
     from supervisor.runtime.runner import Runner
 
 
@@ -37,6 +38,8 @@ class Usage(Struct, frozen=True):
     cpu: Processor
     memory: Memory
     processes: int
+    group: GroupFigures | None = None
+    """What the kernel counts for its control group, if it has one."""
 
 
 _Sample = tuple[float, float]
@@ -62,9 +65,12 @@ class Meter:
                 # It looks at the process table: a thousand such looks must not hold up anybody.
                 await trio.lowlevel.checkpoint()
         # Reading /proc for many processes takes a while, so a thread does it.
-        read = await self._runner.system.blocking(_read, trees)
+        figures = self._runner.system.figures
+        read, groups = await self._runner.system.blocking(_read, trees, figures)
         now = trio.current_time()
-        return {child[0]: self._usage(child, found, now) for child, found in read.items()}
+        return {
+            child[0]: self._usage(child, found, groups[child], now) for child, found in read.items()
+        }
 
     def forget(self, live: Mapping[Key, object]) -> None:
         """Drop the samples of what is not there any more."""
@@ -73,7 +79,11 @@ class Meter:
         }
 
     def _usage(
-        self, child: tuple[Key, int], found: tuple[float, int, int, int], now: float
+        self,
+        child: tuple[Key, int],
+        found: tuple[float, int, int, int],
+        group: GroupFigures | None,
+        now: float,
     ) -> Usage:
         seconds, rss, vms, count = found
         before = self._samples.get(child)
@@ -81,13 +91,16 @@ class Meter:
         percent = None
         if before is not None and now > before[1]:
             percent = round(max(seconds - before[0], 0.0) / (now - before[1]) * 100, 1)
-        return Usage(Processor(round(seconds, 2), percent), Memory(rss, vms), count)
+        return Usage(Processor(round(seconds, 2), percent), Memory(rss, vms), count, group)
 
 
 def _read(
-    trees: Mapping[tuple[Key, int], Sequence[int]],
-) -> dict[tuple[Key, int], tuple[float, int, int, int]]:
-    return {child: _read_tree(pids) for child, pids in trees.items()}
+    trees: Mapping[tuple[Key, int], Sequence[int]], figures: Callable[[Key], GroupFigures | None]
+) -> tuple[
+    dict[tuple[Key, int], tuple[float, int, int, int]], dict[tuple[Key, int], GroupFigures | None]
+]:
+    processes = {child: _read_tree(pids) for child, pids in trees.items()}
+    return processes, {child: figures(child[0]) for child in trees}
 
 
 def _read_tree(pids: Sequence[int]) -> tuple[float, int, int, int]:

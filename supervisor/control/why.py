@@ -50,6 +50,10 @@ class Why(Struct, frozen=True, kw_only=True, rename="kebab"):
     last_exit: ExitView | None
     failures: int
     wish: dict[str, str] | None
+    enclosure: str
+    """By which means its processes are found, wherever they go."""
+    limits_lack: str | UnsetType = UNSET
+    """Why the limits of its group are not in force."""
     drift: tuple[str, ...]
     """Configuration files that have changed since they were read."""
 
@@ -58,6 +62,7 @@ def explain(runner: Runner, key: Key, drift: tuple[str, ...], view: View) -> Why
     """Return why *key* is as it is now, as far as *view* shows it."""
     world = runner.engine.world
     row = view.row(key, describe(world, key, trio.current_time(), runner.system.wall()))
+    enclosure = runner.system.enclosure(key)
     return Why(
         tag=row.tag,
         status=row.status,
@@ -69,6 +74,8 @@ def explain(runner: Runner, key: Key, drift: tuple[str, ...], view: View) -> Why
         last_exit=row.last_exit,
         failures=row.failures,
         wish=None if row.wish is UNSET else row.wish,
+        enclosure=enclosure.means,
+        limits_lack=enclosure.lack or UNSET,
         drift=drift,
     )
 

@@ -190,6 +190,7 @@ def _view_exit(last: Exit) -> ExitView:
         code=UNSET if last.code is None else last.code,
         signal=UNSET if last.signal is None else signal_name(last.signal),
         core=True if last.core else UNSET,
+        oom=True if last.oom else UNSET,
         stage=last.stage or UNSET,
         errno=UNSET if last.errno is None else _errno_name(last.errno),
         at=rfc3339(last.at),

@@ -211,6 +211,25 @@ class UnixAddress(Struct, frozen=True, kw_only=True, tag="unix"):
 Address = InetAddress | UnixAddress
 
 
+class GroupLimits(Struct, frozen=True, kw_only=True):
+    """What the processes of a component may use together. None is the system's own; -1 no limit.
+
+    `memory_max` and `memory_high` are bytes; weights are shares, of which everybody has 100.
+    """
+
+    memory_max: int | None = None
+    memory_high: int | None = None
+    cpu_weight: int | None = None
+    io_weight: int | None = None
+    pids_max: int | None = None
+
+    def __bool__(self) -> bool:
+        return self != NO_LIMITS
+
+
+NO_LIMITS = GroupLimits()
+
+
 class Component(Struct, frozen=True, kw_only=True):
     """One supervised thing, fully resolved: defaults applied, names checked, strings expanded.
 
@@ -263,6 +282,7 @@ class Component(Struct, frozen=True, kw_only=True):
     limits: dict[str, int] = {}
     """Resource limits, soft and hard, by the names of setrlimit(2) in lower case without `RLIMIT_`
     (`nofile`, `core` …), in its units; -1 is no limit."""
+    cgroup: Annotated[GroupLimits, LIVE] = NO_LIMITS
     nice: int | None = None
     cpu_affinity: tuple[int, ...] = ()
     oom_score_adj: int | None = None

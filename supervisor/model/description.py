@@ -16,11 +16,15 @@ class BlockView(Struct, frozen=True, kw_only=True):
 
 
 class ExitView(Struct, frozen=True, kw_only=True):
-    """How it ended last. `at` is RFC 3339 in UTC; `stage` and `errno` name a failed start."""
+    """How it ended last. `at` is RFC 3339 in UTC; `stage` and `errno` name a failed start.
+
+    `oom`: the kernel has killed it, because its group had used up its memory, or the machine had.
+    """
 
     code: int | UnsetType = UNSET
     signal: str | UnsetType = UNSET
     core: bool | UnsetType = UNSET
+    oom: bool | UnsetType = UNSET
     stage: str | UnsetType = UNSET
     errno: str | UnsetType = UNSET
     at: str

@@ -50,12 +50,14 @@ class Exit(Struct, frozen=True, kw_only=True):
     failed (`chdir`, `exec`, `user`, `listen`, `start-condition` …), or the check that did (`ready`,
     `health`), or says that nobody needed it (`idle`) or saw it (`unobserved`); `errno` is the
     system's reason. `at` is Unix time, `lasted` the seconds the child lived, `cpu` its processor
-    seconds, `peak` the largest resident size in bytes of any process it waited for.
+    seconds, `peak` the largest resident size in bytes of any process it waited for. `oom`: the
+    kernel has killed it, for want of memory.
     """
 
     code: int | None = None
     signal: int | None = None
     core: bool = False
+    oom: bool = False
     stage: str | None = None
     errno: int | None = None
     message: str = ""

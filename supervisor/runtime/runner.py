@@ -421,6 +421,7 @@ class Runner:
                 if self.outbox is not None:
                     self.outbox.command_ended(key, exit)
             case Retune(key, spec):
+                self.system.limit(key, spec.cgroup)
                 self.outputs.retune(key, spec)
                 self._listeners.retune(key, spec)
                 self.checks.retune(key, spec)
@@ -444,6 +445,7 @@ class Runner:
             self.outbox.send(mail)
 
     def _forget(self, key: Key) -> None:
+        self.system.forget(key)
         _, mark, number = key.partition("#")
         if not mark:
             self.outputs.forget(key)

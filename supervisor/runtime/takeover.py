@@ -162,6 +162,7 @@ class Takeover:
             log.error("cannot read on what %r prints: %s", key, error.strerror)
         if pid is None:
             return
+        self._system.limit(key, spec.cgroup)
         self._outputs.started(key, pid)
         if "#" not in key:
             self._checks.resume(key, generation, spec, ready=memo.state.ready)

@@ -65,12 +65,15 @@ class Fosters:
         """Find out what is there of each, and take it over; see `System.adopt`."""
         by_name = {(each.key, each.generation): each for each in orphans}
         found: dict[tuple[str, int], list[ProcessInfo]] = {name: [] for name in by_name}
+        by_key = {each.key: (each.key, each.generation) for each in orphans}
         leaders = {each.pid: each for each in orphans if each.pid is not None}
         for info, said in self._named(every_process()):
             # It may show no marker, as it has another user or has written over its environment.
             known = leaders.get(info.pid) if said is None else None
             fits = known is not None and _fits(info, known)
             name = (known.key, known.generation) if known is not None and fits else said
+            if name is None and (key := self._forest.groups.key_of(info.pid)) is not None:
+                name = by_key.get(key)  # It has hidden its marker and left its session.
             if name in found:
                 found[name].append(info)
             elif name is not None and info.alive:
@@ -90,6 +93,8 @@ class Fosters:
             result.append(Adopted(orphan.key, orphan.generation, pid, tree.lost))
             if pid is None and not tree.lost:
                 self._forest.forget(tree)
+        for key in self._forest.stray_groups():
+            self._forest.groups.kill(key)  # Nobody remembers whose it was.
         self.look_after_the_lost()
         return result
 
@@ -167,7 +172,7 @@ class Fosters:
         wanted = {
             pid: started
             for tree in self._forest.leaderless()
-            if tree.fosters
+            if tree.unheard
             for pid, started in tree.known.items()
             if pid in tree.lost
         }

@@ -18,6 +18,7 @@ from msgspec.structs import replace
 from supervisor.model.component import Component
 from supervisor.model.state import Exit
 from supervisor.system import spawn
+from supervisor.system.cgroups import NoGroups
 from supervisor.system.failures import explain
 from supervisor.system.mounts import Mounts
 from supervisor.system.null import open_null
@@ -81,6 +82,7 @@ class Launcher:
         setup: ProcessSetup,
         forest: Forest,
         readiness: Readiness,
+        groups: NoGroups,
         *,
         blocking: Blocking,
         wall: Callable[[], float],
@@ -90,6 +92,7 @@ class Launcher:
         self._sealed = setup.sealed
         self._forest = forest
         self._readiness = readiness
+        self._groups = groups
         self._blocking = blocking
         self._wall = wall
         self._mounts = Mounts()
@@ -213,6 +216,8 @@ class Launcher:
                 if copies := self._copy(task, streams):
                     self._later(task, partial(self._start_slowly, task, program, copies))
                 return
+            if program.place is None:
+                self._groups.prepare(launch.key)
             local = not program.switches and self._mounts.local(*places)
             vfork = local and not program.held
             pid, verdict = spawn.start(
@@ -222,6 +227,8 @@ class Launcher:
             self._refuse(task, error)
             return
         tree = self._forest.plant(launch.key, launch.generation, pid)
+        if program.place is None:
+            self._forest.enclose(tree)
         pending = _Pending(task, program, verdict, tree)
         if self._decide(pid, pending, may_look=local):
             return
@@ -250,6 +257,9 @@ class Launcher:
         program, places = self._recipes.program(launch.spec, identity, contents, own, often=often)
         if launch.own_pid is not None:
             program = replace(program, own_pid=launch.own_pid)
+        if self._groups.limit(launch.key, launch.spec.cgroup):
+            # It must not fork, or take memory, before it is where its limits are.
+            program = replace(program, place=partial(self._groups.join, launch.key))
         return program, places
 
     def _decide(self, pid: int, pending: _Pending, *, may_look: bool) -> bool:
@@ -295,7 +305,7 @@ class Launcher:
         if isinstance(result, Failure):
             await self._explain_later(task, program, result)
             return
-        self._forest.plant(key, generation, result)
+        self._forest.enclose(self._forest.plant(key, generation, result))
         self._succeed(task, result)
         # It may have ended already, when nobody knew whose end that was: look again.
         signal.raise_signal(signal.SIGCHLD)

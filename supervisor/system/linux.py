@@ -13,10 +13,12 @@ from typing import Literal, TypeVar, assert_never
 
 import trio
 
-from supervisor.model.component import Address, Key
+from supervisor.model.component import Address, GroupLimits, Key
+from supervisor.model.groups import Enclosure, GroupFigures
 from supervisor.system import netdiag
 from supervisor.system.arrivals import Arrivals
 from supervisor.system.asking import receive_from, reply
+from supervisor.system.cgroups import NoGroups
 from supervisor.system.connections import consume, farewell, flow, names, peek, send, take
 from supervisor.system.datagrams import Datagrams
 from supervisor.system.fifos import anonymous
@@ -56,6 +58,7 @@ class LinuxSystem:
         instance: the name of this piesd, part of the marker.
         setup: what `prepare_process` returned; without it children get what we have now.
         boot: tells this life of the instance from others; a random word if not given.
+        groups: the control groups that we may make.
         children_files: False to do without the kernel's `children` files (for tests).
     """
 
@@ -65,19 +68,28 @@ class LinuxSystem:
         instance: str = "piesd",
         setup: ProcessSetup | None = None,
         boot: str | None = None,
+        groups: NoGroups | None = None,
         children_files: bool | None = None,
     ) -> None:
         setup = remember_process() if setup is None else setup
         boot = secrets.token_hex(8) if boot is None else boot
         self._limiter = trio.CapacityLimiter(_THREADS)
         self._table = ProcessTable(children_files=children_files)
-        self._forest = Forest(self._table, instance, boot, setup.environ.get(MARKER, ""))
+        self._groups = NoGroups("none were asked for") if groups is None else groups
+        self._forest = Forest(
+            self._table, instance, boot, setup.environ.get(MARKER, ""), self._groups
+        )
         self._readiness = Readiness()
         self._listeners = Listeners()
         self._datagrams = Datagrams()
         self._arrivals = Arrivals()
         self._launcher = Launcher(
-            setup, self._forest, self._readiness, blocking=self.blocking, wall=self.wall
+            setup,
+            self._forest,
+            self._readiness,
+            self._groups,
+            blocking=self.blocking,
+            wall=self.wall,
         )
         self._reaper = Reaper(self._forest, self._launcher, self.wall)
         self._fosters = Fosters(
@@ -93,6 +105,7 @@ class LinuxSystem:
         self._datagrams.dispose()
         self._arrivals.dispose()
         self._table.dispose()
+        self._groups.dispose()
 
     def wall(self) -> float:
         """Return Unix time in seconds."""
@@ -155,6 +168,22 @@ class LinuxSystem:
                 return self._forest.signal_tree(tree, signum)
             case _:
                 assert_never(scope)
+
+    def enclosure(self, key: Key) -> Enclosure:
+        """Return by which means the processes of the children of *key* are found."""
+        return Enclosure(self._groups.means, self._groups.lack(key))
+
+    def limit(self, key: Key, limits: GroupLimits) -> None:
+        """Have the processes of a component be limited so, those that are there too."""
+        self._groups.limit(key, limits)
+
+    def figures(self, key: Key) -> GroupFigures | None:
+        """Return what the kernel counts for a component; None if it has no group."""
+        return self._groups.figures(key)
+
+    def forget(self, key: Key) -> None:
+        """Free what is kept for *key*, of which nothing is left."""
+        self._groups.release(key)
 
     def processes(self, key: Key, generation: int) -> tuple[int, ...]:
         """Return the live processes of that child's tree, the leader first."""

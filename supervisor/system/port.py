@@ -12,7 +12,8 @@ from typing import Any, Literal, NamedTuple, ParamSpec, Protocol, TypeVar
 
 from msgspec import Struct
 
-from supervisor.model.component import Address, Component, Key
+from supervisor.model.component import Address, Component, GroupLimits, Key
+from supervisor.model.groups import Enclosure, GroupFigures
 from supervisor.model.state import Exit
 
 P = ParamSpec("P")
@@ -197,6 +198,24 @@ class System(Protocol):
 
         A process that is gone is no error. A signal never reaches a process of another child.
         """
+
+    def enclosure(self, key: Key) -> Enclosure:
+        """Return by which means the processes of the children of *key* are found."""
+
+    def limit(self, key: Key, limits: GroupLimits) -> None:
+        """Have the processes of a component be limited so, those that are there too.
+
+        What cannot be had is told in the log, and by `enclosure`.
+        """
+
+    def figures(self, key: Key) -> GroupFigures | None:
+        """Return what the kernel counts for a component; None if it has no group.
+
+        It reads files, so it is for a worker thread.
+        """
+
+    def forget(self, key: Key) -> None:
+        """Free what is kept for *key*, of which nothing is left."""
 
     def processes(self, key: Key, generation: int) -> tuple[int, ...]:
         """Return the live processes of that child's tree, the leader first."""

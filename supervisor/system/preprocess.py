@@ -43,7 +43,7 @@ def run(words: Sequence[str], data: bytes, *, timeout: float = LONGEST) -> tuple
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        start_new_session=True,
+        process_group=0,
     )
     try:
         output, said = _exchange(process, data, timeout)

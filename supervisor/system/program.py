@@ -7,7 +7,7 @@ import errno
 import fcntl
 import os
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from msgspec import Struct
@@ -39,11 +39,13 @@ class Program(Struct, frozen=True, kw_only=True):
     bounds: Bounds = Bounds()
     own_pid: str | None = None
     """The name of a variable that tells it its own PID."""
+    place: Callable[[int], object] | None = None
+    """Puts it, by its number, where it belongs before it executes."""
 
     @property
     def held(self) -> bool:
         """Whether something is done to the child while it is held back before its program."""
-        return bool(self.bounds) or self.own_pid is not None
+        return bool(self.bounds) or self.own_pid is not None or self.place is not None
 
     @property
     def switches(self) -> bool:

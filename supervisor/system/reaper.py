@@ -45,15 +45,14 @@ class Reaper:
 
     def foster_ended(self, tree: Tree, status: int | None) -> None:
         """Note that the leader of *tree* has ended, which was no child of ours."""
-        self._ended.append(
-            (tree, unobserved(self._wall()) if status is None else seen(status, self._wall()))
-        )
+        how = unobserved(self._wall()) if status is None else seen(status, self._wall())
+        self._ended.append((tree, self._explained(tree, how)))
         self.look_again()
 
     def look_again(self) -> None:
         """Have `reap` called soon: something has ended of which the kernel tells nobody."""
         for tree in self._forest.leaderless():
-            if tree.fosters:
+            if tree.unheard:
                 tree.sure = False
         signal.raise_signal(signal.SIGCHLD)
 
@@ -101,11 +100,23 @@ class Reaper:
                 self._unclaimed[pid] = end
             tree = self._forest.end(pid)
             if tree is not None:
-                self._ended.append((tree, make_exit(status, usage, self._wall())))
+                how = make_exit(status, usage, self._wall())
+                self._ended.append((tree, self._explained(tree, how)))
             if number >= AT_LEAST and time.monotonic() >= until:
                 signal.raise_signal(signal.SIGCHLD)  # The kernel does not send it again.
                 return True
         return False
+
+    def _explained(self, tree: Tree, how: Exit) -> Exit:
+        """Return *how* the leader of *tree* has ended, and whether for want of memory."""
+        if how.signal != signal.SIGKILL:
+            return how
+        kills, own = self._forest.ooms_since(tree)
+        if kills <= 0:
+            return how
+        most = self._forest.groups.memory_limit(tree.key) if own > 0 else ""
+        message = f"{how.message}: out of memory" + (f" (limit {most})" if most else "")
+        return replace(how, oom=True, message=message)
 
     def _ends(self) -> Iterator[_End]:
         """Yield what has ended, also those whose number we have learnt meanwhile."""

@@ -146,6 +146,8 @@ def _start_held(
     try:
         gate = Gate()
     except OSError as error:
+        if not bounds and program.own_pid is None:
+            return _start_and_place(program, traits, streams, nofile=nofile, sealed=sealed)
         reason = f"cannot hold a child back on this system: {error.strerror}"
         raise CannotSpawn(stage, error.errno or 0, f"{stage}: {reason}") from None
 
@@ -153,6 +155,8 @@ def _start_held(
         begun = structs.replace(program, candidates=(gate.path, *program.candidates))
         with handed_down(begun.env, begun.own_pid) as slot:
             pid, verdict = _start(begun, streams, vfork=False, nofile=nofile, sealed=sealed)
+        if program.place is not None:
+            program.place(pid)
         try:
             limits.set_limits(pid, bounds.limits)
         except BoundRefused as refusal:
@@ -177,6 +181,22 @@ def _start_held(
             os.kill(pid, signal.SIGKILL)  # Nobody but us reaps it, and not now.
             os.close(verdict.fd)
             raise CannotSpawn(refusal.stage, refusal.number, refusal.message)
+    return pid, verdict
+
+
+def _start_and_place(
+    program: Program,
+    traits: Traits,
+    streams: Streams,
+    *,
+    nofile: tuple[int, int] | None,
+    sealed: bool,
+) -> tuple[int, Verdict]:
+    """Start a child that cannot be held back, and put it in its place a moment too late."""
+    program = structs.replace(program, traits=traits)
+    pid, verdict = _start(program, streams, vfork=False, nofile=nofile, sealed=sealed)
+    if program.place is not None:
+        program.place(pid)
     return pid, verdict
 
 

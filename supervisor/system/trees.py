@@ -11,6 +11,7 @@ from functools import lru_cache
 from urllib.parse import quote, unquote
 
 from supervisor.model.component import Key
+from supervisor.system.cgroups import NoGroups
 from supervisor.system.proctable import (
     InExec,
     ProcessInfo,
@@ -64,7 +65,16 @@ class Tree:
         self.known: dict[int, int] = {}
         self.fosters: frozenset[int] = frozenset()
         self.pidfd = -1
+        self.ooms = (0, 0)
+        """As `Groups.ooms` said at the beginning."""
+        self.strays: set[int] = set()
+        """What is known by its group alone: no child of ours, so nobody tells us of its end."""
         self.sessions: set[int] = {leader}
+
+    @property
+    def unheard(self) -> bool:
+        """Whether something of it may end without our being told."""
+        return bool(self.fosters or self.strays)
 
     @property
     def name(self) -> tuple[Key, int]:
@@ -80,8 +90,18 @@ class Forest:
     see all that is left of any number of leaders that died together.
     """
 
-    def __init__(self, table: ProcessTable, instance: str, boot: str, inherited: str = "") -> None:
+    def __init__(
+        self,
+        table: ProcessTable,
+        instance: str,
+        boot: str,
+        inherited: str = "",
+        groups: NoGroups | None = None,
+    ) -> None:
         self._table = table
+        self.groups = NoGroups() if groups is None else groups
+        self._grouped: dict[Key, Tree] = {}
+        """Whose the group of a key is: the tree that was planted last."""
         self._prefix = f"{quote(instance, safe='')}/{quote(boot, safe='')}/"
         self._inherited = inherited
         self._trees: dict[tuple[Key, int], Tree] = {}
@@ -129,8 +149,32 @@ class Forest:
         self._expected.discard(tree.name)
         self._aliens.discard(leader)
         self._trees[tree.name] = tree
-        self._leaders[leader] = self._sessions[leader] = tree
+        self._leaders[leader] = self._sessions[leader] = self._grouped[key] = tree
+        tree.ooms = self.groups.ooms(key)
         return tree
+
+    def enclose(self, tree: Tree) -> None:
+        """Put the leader of *tree*, which has begun elsewhere, into the group of its key.
+
+        It is a moment since it began, and what it has forked meanwhile is not where it is, and may
+        have left it already.
+        """
+        if not self.groups.join(tree.key, tree.leader):
+            return
+        for _ in range(_ROUNDS):
+            # One start after the other comes here, so what there is can be of no other component.
+            newborn = self.groups.newborn()
+            if not sum(self.groups.join(tree.key, pid) for pid in newborn):
+                return
+
+    def stray_groups(self) -> list[Key]:
+        """Return who has a group, and no tree."""
+        return [key for key in self.groups.owners() if key not in self._grouped]
+
+    def ooms_since(self, tree: Tree) -> tuple[int, int]:
+        """Return how many of it were killed for want of memory, and how many by its own limit."""
+        kills, own = self.groups.ooms(tree.key)
+        return kills - tree.ooms[0], own - tree.ooms[1]
 
     def foster(self, tree: Tree, parents: frozenset[int], found: Iterable[ProcessInfo]) -> None:
         """Note that *tree* was begun by another piesd: who gets its orphans, and who was seen."""
@@ -190,6 +234,10 @@ class Forest:
         for pid in tree.roots:
             self._roots.pop(pid, None)
         self._unlearn(tree)
+        if self._grouped.get(tree.key) is tree:
+            del self._grouped[tree.key]
+            if "#" in tree.key:
+                self.groups.release(tree.key)
         if tree.fosters:
             self._count_fosters(tree.fosters, -1)
 
@@ -209,7 +257,7 @@ class Forest:
         self._adopt(view)
         for _ in range(_ROUNDS):
             for tree in self.leaderless():
-                found = descend(view, sorted(tree.roots))
+                found = self._all_of(view, tree, sorted(tree.roots))
                 self._learn(tree, found)
                 tree.lost = tuple(pid for pid, info in found.items() if info.alive)
             if not any(tree.known for tree in self.leaderless()):
@@ -250,14 +298,27 @@ class Forest:
             self._adopt(view)
             self._walked = view
         roots = [tree.leader] if tree.led else []
-        found = descend(view, roots + sorted(tree.roots))
+        found = self._all_of(view, tree, roots + sorted(tree.roots))
         for _ in range(_ROUNDS if fresh else 0):
             view.look_again()
             if not self._adopt(view):
                 break
-            found = descend(view, roots + sorted(tree.roots))
+            found = self._all_of(view, tree, roots + sorted(tree.roots))
         self._learn(tree, found)
         return [info for info in found.values() if info.alive]
+
+    def _all_of(self, view: View, tree: Tree, roots: list[int]) -> dict[int, ProcessInfo]:
+        """Return *roots*, what has come from them, and what is in the group of *tree*."""
+        found = descend(view, roots)
+        if self._grouped.get(tree.key) is not tree:
+            return found
+        inside = self.groups.members(tree.key)
+        tree.strays = set(inside) - found.keys()
+        for pid in tree.strays:
+            info = view.info(pid)
+            if info is not None:
+                found[pid] = info
+        return found
 
     def _learn(self, tree: Tree, found: dict[int, ProcessInfo]) -> None:
         """Remember who was seen: one that hides its marker later is known by its past."""
@@ -306,6 +367,8 @@ class Forest:
         started, tree = self._known.get(info.pid, (-1, None))
         if tree is not None and started == info.started:
             return tree
+        if (key := self.groups.key_of(info.pid)) in self._grouped:
+            return self._grouped[key]
         try:
             name = self.marked(info.pid)
         except InExec:
@@ -389,6 +452,9 @@ class Forest:
         """Signal every process, wherever it went; return how many signals that took."""
         count = 0
         skipped: set[int] = set()
+        if signum == signal.SIGKILL and self._grouped.get(tree.key) is tree:
+            # At once, and none can fork its way out; what is elsewhere is looked for as ever.
+            self.groups.kill(tree.key)
         if tree.led:
             before = self.members(tree, fresh=False)
             count = int(self._signal(tree, signum, group=True))

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import trio
 import trio.testing
+from msgspec import UNSET
 
 from asked import GUEST, ROOT, STRANGER, desk
 from fake_system import Script
@@ -14,6 +15,7 @@ from running import House
 from supervisor.control.logs import LogReader
 from supervisor.model.component import Component, InetAddress, Mode, Respawn
 from supervisor.model.errors import BadRequest, Forbidden, NotFound, ShuttingDown
+from supervisor.model.groups import GroupFigures, Pressure
 from supervisor.model.settings import SourceFile
 from supervisor.model.state import Stage
 
@@ -55,6 +57,18 @@ async def test_why_says_in_one_sentence_how_it_is(autojump_clock: Clock) -> None
             assert await summary("web") == (
                 "web is not running: it was stopped by root of the tests"
             )
+
+
+async def test_why_tells_how_its_processes_are_found_and_which_limits_do_not_hold(
+    autojump_clock: Clock,
+) -> None:
+    with trio.fail_after(600):
+        async with desk([DB, OFF]) as asked:
+            asked.home.system.lacks["db"] = "there is no controller 'memory'"
+            found = await asked.control.why("db", ROOT)
+            assert found.enclosure == "process group, session, subreaper and marker"
+            assert found.limits_lack == "there is no controller 'memory'"
+            assert (await asked.control.why("off", ROOT)).limits_lack is UNSET
 
 
 async def test_why_tells_of_a_start_condition_that_takes_its_time(autojump_clock: Clock) -> None:
@@ -270,6 +284,16 @@ async def test_a_guest_looks_and_does_not_touch(autojump_clock: Clock) -> None:
 
 
 # --- usage
+
+
+async def test_usage_tells_what_the_kernel_counts_for_a_group(autojump_clock: Clock) -> None:
+    with trio.fail_after(600):
+        async with desk([DB, ONE]) as asked:
+            figures = GroupFigures(4096, Pressure(cpu=1.5))
+            asked.home.system.group_figures["db"] = figures
+            used = await asked.control.usage(["db", "w:1"], ROOT)
+            assert used["db"].group == figures
+            assert used["w:1"].group is None
 
 
 async def test_measuring_many_lets_others_have_their_turn(autojump_clock: Clock) -> None:

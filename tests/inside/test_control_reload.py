@@ -14,7 +14,7 @@ from asked import GUEST, ROOT, desk
 from supervisor.control.drift import drifted, sign
 from supervisor.control.reload import restarts
 from supervisor.engine.plan import Change, Plan
-from supervisor.model.component import Component
+from supervisor.model.component import Component, GroupLimits
 from supervisor.model.errors import (
     BadRequest,
     ConfigRejected,
@@ -113,6 +113,24 @@ async def test_a_preview_tells_what_it_means_to_begin_with_runlevels_or_to_end_w
             changes = [each for each in reloaded.changes if each.action != "none"]
             assert {each.tag: (each.action, each.because) for each in changes} == told
             assert (asked.status("db") != was) == bool(told)
+
+
+async def test_other_limits_of_a_group_are_in_force_at_once(autojump_clock: Clock) -> None:
+    with trio.fail_after(60):
+        async with desk([DB]) as asked:
+            pid, limits = asked.pid("db"), GroupLimits(memory_max=5 << 20)
+            asked.disk.write(replace(DB, cgroup=limits))
+            reloaded = await asked.control.reload(ROOT)
+            await asked.home.rest()
+            assert [(each.action, each.keys) for each in reloaded.changes] == [
+                ("live", ("cgroup",))
+            ]
+            assert asked.home.system.limits == {"db": limits}
+            assert asked.pid("db") == pid
+            asked.disk.write()
+            await asked.control.reload(ROOT)
+            await asked.home.rest()
+            assert asked.home.system.limits == {}  # Forgotten together with its component.
 
 
 async def test_a_preview_tells_the_same_and_does_nothing(autojump_clock: Clock) -> None:
