@@ -18,7 +18,7 @@ from supervisor.config.meanings import Meanings
 from supervisor.config.serving import Serving
 from supervisor.config.settings import Base
 from supervisor.config.tables import Node, expand, quoted
-from supervisor.model.component import Component, Mode, Respawn, Tag
+from supervisor.model.component import NO_LIMITS, Component, Mode, Respawn, Tag
 from supervisor.model.errors import Problem
 
 TAG_PATTERN = "^[A-Za-z0-9_][A-Za-z0-9_.:@-]{0,99}$"
@@ -127,6 +127,7 @@ class _Builder:
             nullinput=one.flag(keys.NULLINPUT) and mode in keys.NULLINPUT.modes,
             remove_file=one.remove_file(),
             limits=limits,
+            cgroup=fields.given(keys.CGROUP) or NO_LIMITS,
             nice=nice,
             cpu_affinity=fields.given(keys.CPU_AFFINITY) or (),
             oom_score_adj=fields.given(keys.OOM_SCORE_ADJ),

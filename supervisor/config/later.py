@@ -15,8 +15,6 @@ def _words(text: str) -> frozenset[str]:
 MODES: Final = _words("job")
 COMPONENT: Final = _words(
     """
-    cgroup
-
     commands schedule timezone interval jitter catch-up overlap time-limit webhook log-retention
     notify-on
     """

@@ -17,7 +17,11 @@ IN_A_COMPONENT = [
     ("stop_timeout = 1", 3, "stop_timeout", r"unknown key; did you mean 'stop-timeout'\?"),
     ("Umask = '022'", 3, "Umask", r"unknown key; did you mean 'umask'\?"),
     ("qqqq = 1", 3, "qqqq", "^unknown key$"),
-    ('cgroup = "x"', 3, "cgroup", "^is not supported yet$"),
+    ('schedule = "x"', 3, "schedule", "^is not supported yet$"),
+    ('cgroup = "x"', 3, "cgroup", "^must be a table, not a string$"),
+    ("cgroup = { memory-maxx = 1 }", 3, "cgroup.memory-maxx", "memory-max"),
+    ("cgroup = { cpu-weight = 0 }", 3, "cgroup.cpu-weight", "must be 1 or more, not 0"),
+    ("cgroup = { pids-max = 'many' }", 3, "cgroup.pids-max", "must be a whole number"),
     ("max-rate = 3", 3, "max-rate", "only for mode inetd"),
     ('acl = ["deny all"]', 3, "acl", "only for mode inetd"),
     ('service = "echo"', 3, "service", "only for mode inetd"),
@@ -411,7 +415,7 @@ WHOLE_FILES = [
     ("[defaults]\nsocket = 'unix:///x'", 2, "defaults.socket", "cannot be a default"),
     ("[defaults]\ninstances = 2", 2, "defaults.instances", "cannot be a default"),
     ("[defaults]\ncomand = 'x'", 2, "defaults.comand", "did you mean 'command'"),
-    ("[defaults]\ncgroup = 5", 2, "defaults.cgroup", "not supported yet"),
+    ("[defaults]\nschedule = 5", 2, "defaults.schedule", "not supported yet"),
     ("[defaults]\nstop-timeout = 'x'", 2, "defaults.stop-timeout", "number of seconds"),
     ("[defaults]\nuser = 'nope'\n" + HEAD, 2, "defaults.user", "there is no user"),
 ]
@@ -498,7 +502,7 @@ def test_twenty_faults_in_one_file_are_twenty_problems() -> None:
         labels = 3
         flags = ["nope"]
         respawn = { max = 0 }
-        cgroup = "x"
+        schedule = "x"
         [component.c]
         command = "prog"
         socket = "unix:///x"

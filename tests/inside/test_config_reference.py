@@ -133,6 +133,15 @@ VALUES: dict[str, dict[str, tuple[list[str], list[str], list[str]]]] = {
         "proxy-protocol": ([], ["1", "[]"], ["true", "'10.0.0.1'", "['10.0.0.0/8', '::/0']"]),
         "max-instances": (["1"], ["0", "'1'"], []),
         "expandenv": (["true", "false"], ["1"], []),
+        "cgroup": (
+            [
+                "{}",
+                "{ memory-max = '100MiB', memory-high = 1048576, pids-max = 'unlimited' }",
+                "{ cpu-weight = 50, io-weight = 10000, pids-max = 64 }",
+            ],
+            ["1", "{ cpu-weight = 'unlimited' }", "{ pids-max = 0 }", "{ memory-max = -1 }"],
+            [],
+        ),
         "limits": (
             ["{}", "{ nofile = 5, core = 0, as = '64MiB', nproc = 'unlimited' }", "'N10 p 20'"],
             [

@@ -8,6 +8,7 @@ from supervisor.config.checks import HEALTH_CHECK, ReadyCheck
 from supervisor.config.commands import Command, Words
 from supervisor.config.environments import EnvironmentValue
 from supervisor.config.fields import Key, KeySet
+from supervisor.config.grouplimits import CGROUP_TABLE
 from supervisor.config.keys.sockets import SOCKET_KEYS
 from supervisor.config.keys.tables import ON_EXIT_TABLES, OUTPUT, RESPAWN_TABLE
 from supervisor.config.kinds import (
@@ -260,6 +261,12 @@ LIMITS = Key(
     shown="those of `[daemon]`, for each resource",
     meaning="resource limits, soft and hard, as of setrlimit(2)",
 )
+CGROUP = Key(
+    name="cgroup",
+    kind=CGROUP_TABLE,
+    shown="no limits",
+    meaning="what its processes may use together, see below; needs cgroup v2",
+)
 NICE = Key(
     name="nice",
     kind=Count(least=-20, most=19, few=True),
@@ -398,6 +405,7 @@ COMPONENT_KEYS = KeySet(
         ENV_CLEAR,
         ENV_KEEP,
         LIMITS,
+        CGROUP,
         NICE,
         CPU_AFFINITY,
         OOM_SCORE_ADJ,
