@@ -367,8 +367,10 @@ class Forest:
         started, tree = self._known.get(info.pid, (-1, None))
         if tree is not None and started == info.started:
             return tree
-        if (key := self.groups.key_of(info.pid)) in self._grouped:
-            return self._grouped[key]
+        if (key := self.groups.key_of(info.pid)) is not None:
+            if key not in self._grouped and all(key != each for each, _ in self._expected):
+                self._end_late(info, key)
+            return self._grouped.get(key)
         try:
             name = self.marked(info.pid)
         except InExec:
@@ -378,12 +380,17 @@ class Forest:
         if name is not None:
             tree = self._trees.get(name)
             if tree is None and name not in self._expected:
-                # Its tree was reported gone: it slipped through while it was forking. A component
-                # that is down must have no process.
-                log.warning("killing process %d, a late orphan of %s", info.pid, name[0])
-                send_signal(info, signal.SIGKILL)
+                self._end_late(info, name[0])
             return tree
         return self._by_session(info)
+
+    def _end_late(self, info: ProcessInfo, key: Key) -> None:
+        """Kill what belongs to a tree that was reported gone: it slipped through while it forked.
+
+        A component that is down must have no process.
+        """
+        log.warning("killing process %d, a late orphan of %s", info.pid, key)
+        send_signal(info, signal.SIGKILL)
 
     def speaks(self, pid: int, uid: int, key: Key, generation: int) -> bool:
         """Return whether *pid*, of the user *uid*, is of that tree or of its leader's user.

@@ -137,6 +137,21 @@ async def test_what_nobody_remembers_is_killed_by_its_group(
     assert await children.next() == TreeReport("forgotten", 1, ())
 
 
+async def test_what_is_late_in_a_group_whose_tree_is_gone_is_killed(
+    children: RealChildren, groups: Groups
+) -> None:
+    with subprocess.Popen(["sleep", "1000"]) as late:
+        fd = os.pidfd_open(late.pid)
+        try:
+            assert groups.join("gone", late.pid)
+            await children.shell("exit 0", key="other").report()
+            await children.reaped()  # Somebody's end makes us look.
+            await trio.lowlevel.wait_readable(fd)
+        finally:
+            os.close(fd)
+            late.kill()
+
+
 async def test_the_end_of_one_connection_is_not_that_of_another(
     children: RealChildren, groups: Groups
 ) -> None:
