@@ -14,8 +14,8 @@ from piesd_process import Piesd, heir, piesd
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 
 LONG = bool(os.environ.get("CHAOS"))
-RESPAWNS = 1_000_000 if LONG else 6_000
-WARM = 3_000
+RESPAWNS = 1_000_000 if LONG else 9_000
+WARM = 6_000
 """Respawns after which everything that is kept is there: rings, caches, the arenas of Python."""
 MORE = 1.05
 """How much more memory there may be at the end."""
