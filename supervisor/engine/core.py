@@ -58,6 +58,9 @@ class Core:
         self.effects.extend(effects if link is None else _linked(effects, link))
         world.put(key, new)
         if link is None:
+            if new.generation != old.generation:
+                # A reload may change what is configured while this start is under way.
+                world.occupy(key, spec.sockets)
             self._keep_places(key)
         note = note_for(key, spec, old, new, event, self.now)
         if note is not None:
@@ -114,11 +117,9 @@ class Core:
         """Note whose the addresses of a component are, now that something of it has changed."""
         world = self.world
         state, spec, held = world.states[key], world.specs[key], world.holdings.get(key)
-        if state.phase is Phase.STARTING:
-            world.occupy(key, spec.sockets)
-        elif held is None:
+        if held is None or state.phase is Phase.STARTING:
             return
-        elif state.listener:
+        if state.listener:
             closed = state.phase is Phase.STOPPING or not state.live
             if closed and not (spec.owned and world.connections.get(key)):
                 self.vacated[key] = world.vacate(key)

@@ -33,8 +33,8 @@ class Places:
         """Complete the effects of *event*, after all else that follows from it."""
         match event:
             case Happened(key, Listening() | Spawned()) if self._kept:
-                spec = self._core.world.specs.get(key)
-                self._kept.difference_update(spec.sockets if spec else ())
+                # Not those of its specification: the child may be of the one before.
+                self._kept.difference_update(self._core.world.holdings.get(key, ()))
             case _:
                 pass
         self._close_before_opening()

@@ -384,3 +384,16 @@ def test_a_socket_that_was_taken_up_again_is_not_given_up_with_the_next_order() 
     sim.order("stop", "echo")
     sim.settle()
     assert not any(each.startswith("give up") for each in sim.history)
+
+
+def test_a_child_of_before_does_not_take_up_a_socket_that_is_kept_for_its_component() -> None:
+    old, new = Component(tag="a", argv=("a",)), owner("a")
+    sim = Simulation((old, inetd("echo"))).boot()
+    sim.open_one()
+    assert sim.starting.keys() == {("a", 1)}
+    apply(sim, new)  # It is to have the address of the listener, which goes.
+    assert sim.parked == {HERE}
+    sim.spawn_one()  # The child that was under way has no socket at all.
+    assert sim.parked == {HERE}
+    sim.post(Shutdown())
+    assert sim.parked == set()

@@ -44,7 +44,7 @@ def test_a_short_benchmark_measures_everything_and_leaves_only_its_result(tmp_pa
     few = ("--components", "3", "--orphans", "20", "--connect", "0.1")
     bench = start(tmp_path, *few, "--repeat", "1", "--idle", "0.1")
     out, error = bench.communicate(timeout=120)
-    assert (bench.returncode, error) == (0, "")
+    assert (bench.returncode, error) == (0, ""), error
     (result,) = (tmp_path / "results").iterdir()
     measured = json.loads(result.read_text())
     figures = {*measured["components"]["3"], *measured["orphans"]["20"]}
