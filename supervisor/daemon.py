@@ -284,7 +284,9 @@ class Daemon:
             instance=settings.instance,
             setup=self.setup,
             boot=self.survival.life,
-            groups=find_groups(settings.instance, self.survival.life),
+            groups=find_groups(
+                settings.instance, self.survival.life, everybody=settings.cgroups == "all"
+            ),
         )
         self._stack.callback(self.system.dispose)
         self.keeper = Keeper(

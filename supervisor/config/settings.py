@@ -162,6 +162,7 @@ def _daemon(
         pidfile=fields.given(keys.PIDFILE),
         qotd_file=fields.given(keys.QOTD_FILE),
         pipe_size=fields.need(keys.PIPE_SIZE),
+        cgroups=cast('Literal["limits", "all"]', fields.need(keys.CGROUPS)),
         shutdown_timeout=fields.need(keys.SHUTDOWN_TIMEOUT),
         log_level=cast('Literal["debug", "info", "warning", "error"]', fields.need(keys.LOG_LEVEL)),
         log_format=cast('Literal["auto", "text", "logfmt", "json"]', fields.need(keys.LOG_FORMAT)),

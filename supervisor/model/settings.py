@@ -47,6 +47,8 @@ class DaemonSettings(Struct, frozen=True, kw_only=True):
     """None is `INSTANCE.qotd` in the state directory."""
     pipe_size: int = 1024 * 1024
     """Bytes that a child may print before somebody has to read."""
+    cgroups: Literal["limits", "all"] = "limits"
+    """Who has a control group, where there may be some."""
     shutdown_timeout: float = 5.0
     """Seconds for all components together, and again for the shutdown components."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"

@@ -44,13 +44,18 @@ _UNITS = (".service", ".scope")
 class NoGroups:
     """What there is without control groups: nothing. `why` says why."""
 
-    means = "process group, session, subreaper and marker"
-    """How the processes of a component are found, for people."""
-
     def __init__(self, why: str = "") -> None:
         self.why = why
         self._lacks: dict[Tag, str] = {}
         """Why limits of a component are not in force."""
+
+    def means(self, _key: Key) -> str:
+        """Return how the processes of *key* are found, for people."""
+        return "process group, session, subreaper and marker"
+
+    def wants(self, _key: Key) -> bool:
+        """Return whether *key* is to have a group also without limits."""
+        return False
 
     def join(self, _key: Key, _pid: int) -> bool:
         """Put a process into the group of *key*; whether it is there now."""
@@ -133,16 +138,24 @@ class Groups(NoGroups):
         place: the group in which we were started.
         instance: the name of this piesd.
         life: tells it from others of that name.
+        everybody: also components without limits have a group.
         proc: where the process table is.
 
     Raises:
         OSError: we cannot have groups there.
     """
 
-    means = "cgroup"
-
-    def __init__(self, place: Place, instance: str, life: str, *, proc: str = "/proc") -> None:
+    def __init__(
+        self,
+        place: Place,
+        instance: str,
+        life: str,
+        *,
+        everybody: bool = True,
+        proc: str = "/proc",
+    ) -> None:
         super().__init__()
+        self._everybody = everybody
         self._base = place.directory
         name = _OURS + _quoted(instance) + ":" + _quoted(life)
         self._root = os.path.join(place.directory, name)
@@ -156,13 +169,24 @@ class Groups(NoGroups):
         for old in self._siblings(_OURS + _quoted(instance) + ":"):
             if not _populated(os.path.join(old, _SELF)):  # Else it is of one that lives.
                 _prune(old)
-        self._enter()
+        self._entered = False
+        if everybody or os.path.isdir(self._root):
+            self._enter()
+
+    def means(self, key: Key) -> str:
+        return "cgroup" if os.path.isdir(self._leaf(key)) else super().means(key)
+
+    def wants(self, key: Key) -> bool:
+        # To move a process takes as long as to start it, and there may be thousands of connections.
+        return self._everybody and "#" not in key
 
     def _enter(self) -> None:
+        """Go where the groups of the components are no longer above us; there are groups now."""
         for each in (self._root, self._self):
             with contextlib.suppress(FileExistsError):
                 self._mkdir(each)
         write_text(os.path.join(self._self, "cgroup.procs"), str(os.getpid()))
+        self._entered = True
 
     def _siblings(self, prefix: str) -> Iterator[str]:
         with contextlib.suppress(OSError), os.scandir(self._base) as entries:
@@ -197,6 +221,8 @@ class Groups(NoGroups):
         os.mkdir(path, 0o755)
 
     def members(self, key: Key) -> list[int]:
+        if not self._entered:
+            return []
         path = self._leaf(key)
         # One look at this tells for whole groups that there is nothing.
         if not _populated(path):
@@ -208,12 +234,16 @@ class Groups(NoGroups):
         return [pid for pid in found if pid]  # 0 is somebody of another PID namespace.
 
     def key_of(self, pid: int) -> Key | None:
+        if not self._entered:
+            return None
         shown = _shown_of(self._proc, str(pid))
         if not shown.startswith(self._shown):
             return None
         return _key(*shown[len(self._shown) :].split("/"))
 
     def prepare(self, key: Key) -> None:
+        if not self.wants(key):
+            return
         with contextlib.suppress(OSError):  # `join` says why.
             self._make(self._leaf(key))
 
@@ -232,6 +262,8 @@ class Groups(NoGroups):
         return found
 
     def kill(self, key: Key) -> bool:
+        if not self._entered:
+            return False
         try:
             write_text(os.path.join(self._leaf(key), "cgroup.kill"), "1")
         except OSError:
@@ -251,6 +283,8 @@ class Groups(NoGroups):
 
     def release(self, key: Key) -> None:
         super().release(key)
+        if not self._entered:
+            return
         path = self._leaf(key)
         _prune(path)
         if "#" not in key:
@@ -260,6 +294,8 @@ class Groups(NoGroups):
                 os.rmdir(os.path.dirname(path))
 
     def dispose(self) -> None:
+        if not self._entered:
+            return
         self._controllers.switch_off()
         with contextlib.suppress(OSError):  # Somebody else needs them.
             write_text(os.path.join(self._base, "cgroup.procs"), str(os.getpid()))
@@ -278,11 +314,14 @@ class Groups(NoGroups):
     def limit(self, key: Key, limits: GroupLimits) -> bool:
         tag, part, _ = key.partition("#")
         before = self._limits.get(tag)
-        if not limits and (part or (before is None and not os.path.isdir(self._of(tag)))):
+        fresh = before is None and not (self._entered and os.path.isdir(self._of(tag)))
+        if not limits and (part or fresh):
             return False  # A command of its own is no reason to lift limits.
         if limits == before:
             return bool(limits)
         try:
+            if not self._entered:
+                self._enter()
             self._make(self._leaf(tag))
             lack = self._controllers.apply(self._of(key), limits)
         except OSError as error:
@@ -300,10 +339,10 @@ class Groups(NoGroups):
         return "" if most < 0 else _bytes(most)
 
     def ooms(self, key: Key) -> tuple[int, int]:
-        return oom_kills(self._of(key))
+        return oom_kills(self._of(key)) if self._entered else (0, 0)
 
     def figures(self, key: Key) -> GroupFigures | None:
-        return figures(self._of(key))
+        return figures(self._of(key)) if self._entered else None
 
     def _tell(self, what: str, error: OSError) -> None:
         if what not in self._told:
@@ -314,7 +353,9 @@ class Groups(NoGroups):
 # --- where
 
 
-def find_groups(instance: str, life: str, *, proc: str = "/proc") -> NoGroups:
+def find_groups(
+    instance: str, life: str, *, everybody: bool = True, proc: str = "/proc"
+) -> NoGroups:
     """Return the control groups that we may make, or what says why there are none."""
     try:
         mounts = _read(os.path.join(proc, "self/mountinfo"))
@@ -327,7 +368,7 @@ def find_groups(instance: str, life: str, *, proc: str = "/proc") -> NoGroups:
     if reason := _forbidden(place):
         return NoGroups(f"{reason}; under systemd, Delegate=yes gives piesd a group of its own")
     try:
-        return Groups(place, instance, life, proc=proc)
+        return Groups(place, instance, life, everybody=everybody, proc=proc)
     except OSError as error:
         return NoGroups(f"groups cannot be made in {place.directory}: {error.strerror}")
 

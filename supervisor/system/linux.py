@@ -171,7 +171,7 @@ class LinuxSystem:
 
     def enclosure(self, key: Key) -> Enclosure:
         """Return by which means the processes of the children of *key* are found."""
-        return Enclosure(self._groups.means, self._groups.lack(key))
+        return Enclosure(self._groups.means(key), self._groups.lack(key))
 
     def limit(self, key: Key, limits: GroupLimits) -> None:
         """Have the processes of a component be limited so, those that are there too."""

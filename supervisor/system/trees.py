@@ -159,7 +159,7 @@ class Forest:
         It is a moment since it began, and what it has forked meanwhile is not where it is, and may
         have left it already.
         """
-        if not self.groups.join(tree.key, tree.leader):
+        if not (self.groups.wants(tree.key) and self.groups.join(tree.key, tree.leader)):
             return
         for _ in range(_ROUNDS):
             # One start after the other comes here, so what there is can be of no other component.

@@ -204,6 +204,7 @@ VALUES: dict[str, dict[str, tuple[list[str], list[str], list[str]]]] = {
         "log-directory": (["'/x'"], ["'x'"], []),
         "pidfile": (["'/x.pid'"], ["'x.pid'"], []),
         "qotd-file": (["'/x.qotd'"], ["'x.qotd'"], []),
+        "cgroups": (["'limits'", "'all'"], ["'none'"], []),
         "pipe-size": (["65536", "'1MiB'"], ["-1", "'much'"], []),
         "shutdown-timeout": (["0", "5.5"], ["-1", "'5'"], []),
         "log-level": (["'debug'", "'error'"], ["'warn'", "1"], []),

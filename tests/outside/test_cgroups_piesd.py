@@ -43,7 +43,8 @@ def test_nothing_that_hides_outlives_a_stop_even_if_piesd_was_killed(
 ) -> None:
     file = tmp_path / "hidden"
     name = f"t{secrets.token_hex(4)}"  # Of our groups, to find them.
-    with piesd(tmp_path, f'[daemon]\ninstance = "{name}"\n{HIDES.format(file=file)}') as daemon:
+    config = '[daemon]\ninstance = "{name}"\ncgroups = "all"\n'
+    with piesd(tmp_path, config.format(name=name) + HIDES.format(file=file)) as daemon:
         daemon.until(lambda: file.exists() and file.read_text().endswith("\n"))
         hidden = int(file.read_text())
         assert "its processes are found by cgroup" in daemon.piesctl("why", "hides")
@@ -55,6 +56,28 @@ def test_nothing_that_hides_outlives_a_stop_even_if_piesd_was_killed(
         daemon.until_status("hides", "stopped")
         assert not alive(hidden)
         assert list(base.glob(f"piesd:{name}:*/hides/main"))
+        daemon.signal(signal.SIGTERM)
+        assert daemon.wait_end() == 0
+    assert not list(base.glob(f"piesd:{name}:*"))
+
+
+def test_without_limits_there_are_no_groups_unless_they_are_asked_for(
+    tmp_path: Path, base: Path
+) -> None:
+    name = f"t{secrets.token_hex(4)}"
+    config = f'[daemon]\ninstance = "{name}"\n'
+    config += '[component.a]\ncommand = "sleep 1000"\n'
+    limited = config + '[component.b]\ncommand = "sleep 1001"\ncgroup = { pids-max = 50 }\n'
+    with piesd(tmp_path, config) as daemon:
+        daemon.until_status("a", "running")
+        assert "found by process group" in daemon.piesctl("why", "a")
+        assert not list(base.glob(f"piesd:{name}:*"))
+        daemon.write(limited)
+        daemon.piesctl("config", "reload")
+        daemon.until_status("b", "running")
+        assert "found by process group" in daemon.piesctl("why", "a")
+        assert "found by cgroup" in daemon.piesctl("why", "b")
+        daemon.order("DELETE", True)
         daemon.signal(signal.SIGTERM)
         assert daemon.wait_end() == 0
     assert not list(base.glob(f"piesd:{name}:*"))

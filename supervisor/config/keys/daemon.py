@@ -57,6 +57,13 @@ QOTD_FILE = Key(
     shown="`NAME.qotd` in the state directory",
     meaning="what the built-in service `qotd` says; NAME is the instance",
 )
+CGROUPS = Key(
+    name="cgroups",
+    kind=choice("limits", "all"),
+    default="limits",
+    shown="`limits`",
+    meaning="who has a control group, where there may be some: components with `cgroup`, or all",
+)
 PIPE_SIZE = Key(
     name="pipe-size",
     kind=Size(),
@@ -151,6 +158,7 @@ DAEMON_KEYS = KeySet(
         PIDFILE,
         QOTD_FILE,
         PIPE_SIZE,
+        CGROUPS,
         SHUTDOWN_TIMEOUT,
         LOG_LEVEL,
         LOG_FORMAT,
