@@ -18,6 +18,7 @@ import trio
 from msgspec.structs import replace
 
 from supervisor.runtime.mail import Letter
+from supervisor.system.sockets import check_directory, make_directory
 
 if TYPE_CHECKING:
     from supervisor.system.port import System
@@ -118,7 +119,8 @@ def _work(directory: str, jobs: Jobs) -> tuple[Jobs, str]:
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(path)
             else:
-                os.makedirs(directory, mode=0o700, exist_ok=True)
+                make_directory(directory)
+                _check(directory)
                 _write(path, msgspec.json.encode(letter))
         except OSError as error:
             undone[name] = letter
@@ -129,7 +131,9 @@ def _work(directory: str, jobs: Jobs) -> tuple[Jobs, str]:
 def _write(path: str, data: bytes) -> None:
     """Put *data* into a file of ours alone; it is there as a whole or not at all."""
     unfinished = path + _UNFINISHED
-    fd = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(unfinished)  # What was interrupted; or a link, which is not written through.
+    fd = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         with os.fdopen(fd, "wb") as file:
             file.write(data)
@@ -142,8 +146,18 @@ def _write(path: str, data: bytes) -> None:
         raise
 
 
+def _check(directory: str) -> None:
+    """Refuse a directory into which somebody else could put letters for us to send.
+
+    Raises:
+        OSError: it is one, or it is not there.
+    """
+    check_directory(directory, {os.geteuid()}, "state-directory")
+
+
 def _load(directory: str, most: int) -> list[Letter]:
     try:
+        _check(directory)
         names = sorted(os.listdir(directory))
     except FileNotFoundError:
         return []

@@ -6,6 +6,8 @@ import contextlib
 import os
 import sys
 
+from supervisor.system.footpath import open_for_appending
+
 
 class Detached:
     """The daemon's end of the line to the process that was started by hand."""
@@ -40,11 +42,7 @@ def detach(log_path: str) -> Detached:
     Raises:
         OSError: the log cannot be opened.
     """
-    log = os.open(
-        log_path,
-        os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW,
-        0o640,
-    )
+    log = open_log(log_path)
     reader, writer = os.pipe()
     if os.fork():
         os.close(writer)
@@ -60,6 +58,17 @@ def detach(log_path: str) -> Detached:
         if fd > 2:
             os.close(fd)
     return Detached(writer)
+
+
+def open_log(path: str) -> int:
+    """Open the log of a piesd without a terminal: a file, or a FIFO that somebody reads.
+
+    Raises:
+        OSError: it cannot be opened.
+    """
+    fd = open_for_appending(path, 0o640)
+    os.set_blocking(fd, True)  # Writers of standard error do not expect anything else.
+    return fd
 
 
 def close_inherited() -> None:

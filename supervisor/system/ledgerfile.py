@@ -14,6 +14,8 @@ import struct
 import zlib
 from collections.abc import Iterable
 
+from supervisor.system.footpath import open_for_reading
+
 _HEAD = struct.Struct("<II")
 """Length and checksum of what follows."""
 
@@ -82,7 +84,7 @@ def read_records(path: str) -> list[bytes]:
         OSError: it cannot be read, or it belongs to somebody else.
     """
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | _FLAGS)
+        fd = open_for_reading(path)
     except FileNotFoundError:
         return []
     with open(fd, "rb") as file:

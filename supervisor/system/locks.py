@@ -9,6 +9,7 @@ import stat
 import time
 
 from supervisor.model.errors import AlreadyRunning
+from supervisor.system.footpath import parent_of
 from supervisor.system.proctable import ProcessInfo, read_process
 
 
@@ -31,7 +32,8 @@ def _began_at(info: ProcessInfo) -> float:
 class InstanceLock:
     """An exclusive lock on DIRECTORY/INSTANCE.lock; the file holds the owner's pid.
 
-    The kernel drops the lock when the owner dies, however it dies.
+    The kernel drops the lock when the owner dies, however it dies. The file is for us alone: who
+    may open it, if only to read, could hold the lock and keep the next piesd from starting.
     """
 
     def __init__(self, directory: str, instance: str) -> None:
@@ -59,7 +61,7 @@ class InstanceLock:
             return
         while True:
             flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-            fd = os.open(self.path, flags, 0o644)
+            fd = os.open(self.path, flags, 0o600)
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -73,6 +75,8 @@ class InstanceLock:
             if self._is_current(fd):
                 break
             os.close(fd)  # Its owner removed it between our open and our lock.
+        with contextlib.suppress(PermissionError):  # Of root's; we may write it all the same.
+            os.fchmod(fd, 0o600)  # Earlier versions made it readable for all.
         os.ftruncate(fd, 0)
         os.pwrite(fd, b"%d\n" % os.getpid(), 0)
         self._fd = fd
@@ -144,27 +148,29 @@ class PidFile:
                 raise
 
     def _replace(self) -> None:
-        temporary = f"{self.path}.{os.getpid()}.tmp"
-        # Nothing that somebody else has put there, a link to a file of ours say, is written to.
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
-        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
-        try:
+        with parent_of(self.path) as (directory, name):
+            temporary = f"{name}.{os.getpid()}.tmp"
+            # Nothing that somebody else has put there, a link to a file of ours say, is written to.
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary, dir_fd=directory)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+            fd = os.open(temporary, flags, 0o644, dir_fd=directory)
             try:
-                os.write(fd, b"%d\n" % os.getpid())
-            finally:
-                os.close(fd)
-            os.replace(temporary, self.path)
-        except OSError:
-            os.unlink(temporary)
-            raise
+                try:
+                    os.write(fd, b"%d\n" % os.getpid())
+                finally:
+                    os.close(fd)
+                os.replace(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
+            except OSError:
+                os.unlink(temporary, dir_fd=directory)
+                raise
 
     def remove(self) -> None:
         """Remove the file if it is still ours."""
         if self._is_ours():
             # Who has become somebody else may not; then the next start takes it over.
-            with contextlib.suppress(OSError):
-                os.unlink(self.path)
+            with contextlib.suppress(OSError), parent_of(self.path) as (directory, name):
+                os.unlink(name, dir_fd=directory)
 
     def _is_ours(self) -> bool:
         return self._read()[0] == os.getpid()

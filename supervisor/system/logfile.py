@@ -11,6 +11,7 @@ import stat
 import time
 from collections.abc import Callable
 
+from supervisor.system.footpath import Misled, open_for_appending, parent_of
 from supervisor.system.rotation import OldFiles
 from supervisor.system.sockets import make_directory
 
@@ -29,15 +30,7 @@ _STREAM = re.compile(
 )
 """What is a descriptor that somebody has open: we ourselves, or the process of that number."""
 
-_FLAGS = (
-    os.O_WRONLY
-    | os.O_APPEND
-    | os.O_CREAT
-    | os.O_CLOEXEC
-    | os.O_NOFOLLOW  # A link in a directory that others may write could lead anywhere.
-    | os.O_NOCTTY
-    | os.O_NONBLOCK  # Opening a FIFO that nobody reads must fail, not wait.
-)
+_STREAM_FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
 
 
 AboutTo = Callable[[int, int, int, int, int], None]
@@ -200,7 +193,9 @@ class LogFile:
 
     def _ends_a_line(self) -> bool:
         try:
-            fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+            with parent_of(self.path) as (directory, name):
+                flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+                fd = os.open(name, flags, dir_fd=directory)
         except OSError:
             return True  # We may write it and not read it: then nobody knows.
         try:
@@ -338,13 +333,15 @@ def _open(path: str) -> int:
         return os.dup(own)
     if _STREAM.fullmatch(path):
         # The kernel resolves this link itself, and nobody can have it lead anywhere else.
-        return os.open(path, _FLAGS & ~(os.O_NOFOLLOW | os.O_CREAT))
+        return os.open(path, _STREAM_FLAGS)
     return _open_named(path)
 
 
 def _open_named(path: str) -> int:
     try:
-        return os.open(path, _FLAGS, 0o640)
+        return open_for_appending(path, 0o640)
+    except Misled:
+        raise
     except OSError as error:
         reason = _REASONS.get((error.errno or 0, _kind(path)))
         if reason is None:

@@ -7,6 +7,7 @@ import os
 import stat
 
 from supervisor.model.component import Component
+from supervisor.system.footpath import open_for_reading, parent_of
 from supervisor.system.program import CannotSpawn
 
 _MOST = 1 << 20
@@ -64,8 +65,7 @@ def read_regular(path: str) -> bytes:
     Raises:
         OSError: it cannot be read, is something else, or is longer.
     """
-    # A FIFO that nobody writes to must not hold us up.
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+    fd = open_for_reading(path)
     try:
         mode = os.fstat(fd).st_mode
         if stat.S_ISDIR(mode):
@@ -84,7 +84,8 @@ def read_regular(path: str) -> bytes:
 
 def _remove(path: str) -> None:
     try:
-        os.unlink(path)
+        with parent_of(path) as (directory, name):
+            os.unlink(name, dir_fd=directory)
     except FileNotFoundError:
         return
     except (OSError, ValueError) as error:

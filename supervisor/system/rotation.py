@@ -16,7 +16,10 @@ import os
 import stat
 import threading
 import zlib
-from typing import Final
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+from supervisor.system.footpath import parent_of
 
 log = logging.getLogger(__name__)
 
@@ -46,34 +49,27 @@ class OldFiles:
             FileNotFoundError: somebody else has moved it.
             OSError: it stays where it is.
         """
-        with self._moving:
+        with self._moving, self._here() as here:
             last = 0
-            while self._forms(last + 1):
+            while here.forms(last + 1):
                 last += 1
             for number in range(last, 0, -1):
-                for form in self._forms(number):
+                for form in here.forms(number):
                     if number >= self.keep:
-                        os.unlink(self._name(number, form))
+                        here.unlink(here.name(number, form))
                     else:
-                        os.replace(self._name(number, form), self._name(number + 1, form))
+                        here.replace(here.name(number, form), here.name(number + 1, form))
             if self.keep > 0:
-                os.replace(self.path, self._name(1))
+                here.replace(here.log_name, here.name(1))
             else:
-                os.unlink(self.path)
+                here.unlink(here.log_name)
         self._compress_what_is_plain()
-
-    def _forms(self, number: int) -> list[str]:
-        return [form for form in ("", ".gz") if os.path.lexists(self._name(number, form))]
-
-    def _name(self, number: int, form: str = "") -> str:
-        return f"{self.path}.{number}{form}"
 
     # --- compressing
 
     def tidy(self) -> None:
         """Remove what an interrupted compression left, and take it up again."""
-        with contextlib.suppress(OSError):
-            os.unlink(self._temporary)
+        self._remove_unfinished()
         self._compress_what_is_plain()
 
     def _compress_what_is_plain(self) -> None:
@@ -106,8 +102,7 @@ class OldFiles:
                 while not self._stop and (number := self._plain()):
                     self._compress(number)
         except Exception as error:  # noqa: BLE001 - Whatever it is, the log itself goes on.
-            with contextlib.suppress(OSError):
-                os.unlink(self._temporary)
+            self._remove_unfinished()
             reason = getattr(error, "strerror", None) or repr(error)
             log.warning(
                 "cannot compress the old files of %s: %s; they stay as they are until the next "
@@ -125,44 +120,52 @@ class OldFiles:
                 self._thread = None
             return more
 
-    @property
-    def _temporary(self) -> str:
-        return f"{self.path}.gz.tmp"
+    def _remove_unfinished(self) -> None:
+        with contextlib.suppress(OSError), self._here() as here:
+            here.unlink(here.temporary)
 
     def _plain(self) -> int:
         """Return the number of the oldest file that is to be compressed, 0 if there is none."""
         found = 0
-        with self._moving:
+        with self._moving, self._here() as here:
             number = 1
-            while number <= self.keep and (forms := self._forms(number)):
-                # Whatever else has that name is not ours.
-                if "" in forms and stat.S_ISREG(os.lstat(self._name(number)).st_mode):
+            while number <= self.keep and (forms := here.forms(number)):
+                if "" in forms and here.fits(number):
                     found = number
                 number += 1
         return found
 
+    @contextlib.contextmanager
+    def _here(self) -> Iterator[_Directory]:
+        with parent_of(self.path) as (directory, log_name):
+            yield _Directory(directory, log_name)
+
     def _compress(self, number: int) -> None:
-        flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-        try:
-            source = os.open(self._name(number), flags)
-        except FileNotFoundError:
-            return  # It was shifted just now; the next look finds it again.
-        try:
-            status = os.fstat(source)
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
-            target = os.open(self._temporary, flags, stat.S_IMODE(status.st_mode))
+        # The whole of it happens in one directory, whatever the path leads to meanwhile.
+        with self._here() as here:
             try:
-                if self._copy(source, target):
-                    _look_alike(target, status)
-                    os.fsync(target)
+                source = here.open(here.name(number), os.O_RDONLY | os.O_NONBLOCK)
+            except FileNotFoundError:
+                return  # It was shifted just now; the next look finds it again.
+            try:
+                self._compress_into(here, source)
             finally:
-                os.close(target)
-            if self._stop:
-                os.unlink(self._temporary)
-            else:
-                self._replace(status)
+                os.close(source)
+
+    def _compress_into(self, here: _Directory, source: int) -> None:
+        status = os.fstat(source)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+        target = here.open(here.temporary, flags, _permissions(status))
+        try:
+            if self._copy(source, target):
+                _look_alike(target, status)
+                os.fsync(target)
         finally:
-            os.close(source)
+            os.close(target)
+        if self._stop:
+            here.unlink(here.temporary)
+        else:
+            self._replace(here, status)
 
     def _copy(self, source: int, target: int) -> bool:
         """Return whether all of it was copied, rather than given up."""
@@ -174,24 +177,73 @@ class OldFiles:
         _write(target, packer.flush())
         return True
 
-    def _replace(self, status: os.stat_result) -> None:
+    def _replace(self, here: _Directory, status: os.stat_result) -> None:
         """Put the compressed file in the place of the plain one, which may have another number."""
         with self._moving:
             for number in range(1, self.keep + 1):
-                name = self._name(number)
+                name = here.name(number)
                 with contextlib.suppress(FileNotFoundError):
-                    if os.path.samestat(os.lstat(name), status):
-                        os.replace(self._temporary, f"{name}.gz")
-                        os.unlink(name)
+                    if os.path.samestat(here.stat(name), status):
+                        here.replace(here.temporary, f"{name}.gz")
+                        here.unlink(name)
                         return
-            os.unlink(self._temporary)  # It was too old in the meantime.
+            here.unlink(here.temporary)  # It was too old in the meantime.
+
+
+class _Directory(NamedTuple):
+    """The directory of a log, held open: others may write to it, and change the way to it."""
+
+    fd: int
+    log_name: str
+
+    @property
+    def temporary(self) -> str:
+        return f"{self.log_name}.gz.tmp"
+
+    def name(self, number: int, form: str = "") -> str:
+        return f"{self.log_name}.{number}{form}"
+
+    def forms(self, number: int) -> list[str]:
+        """Return in which forms there is an old file of that number."""
+        found = []
+        for form in ("", ".gz"):
+            with contextlib.suppress(OSError):
+                self.stat(self.name(number, form))
+                found.append(form)
+        return found
+
+    def fits(self, number: int) -> bool:
+        """Return whether a plain file is ours to be compressed, and not just of that name.
+
+        Of one with other names, others may have given it this one.
+        """
+        status = self.stat(self.name(number))
+        return stat.S_ISREG(status.st_mode) and status.st_nlink == 1
+
+    def stat(self, name: str) -> os.stat_result:
+        return os.stat(name, dir_fd=self.fd, follow_symlinks=False)
+
+    def open(self, name: str, flags: int, mode: int = 0o600) -> int:
+        flags |= os.O_CLOEXEC | os.O_NOFOLLOW
+        return os.open(name, flags, mode, dir_fd=self.fd)
+
+    def unlink(self, name: str) -> None:
+        os.unlink(name, dir_fd=self.fd)
+
+    def replace(self, name: str, other: str) -> None:
+        os.replace(name, other, src_dir_fd=self.fd, dst_dir_fd=self.fd)
+
+
+def _permissions(status: os.stat_result) -> int:
+    """Return what a copy by us may have: no bits that lend out the rights of its owner."""
+    return stat.S_IMODE(status.st_mode) & 0o777
 
 
 def _look_alike(target: int, status: os.stat_result) -> None:
     """Give a compressed file owner, permissions and times of the plain one."""
     with contextlib.suppress(PermissionError):  # Only root may give files away.
         os.fchown(target, status.st_uid, status.st_gid)
-    os.fchmod(target, stat.S_IMODE(status.st_mode))
+    os.fchmod(target, _permissions(status))
     os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 

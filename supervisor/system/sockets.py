@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import ipaddress
 import os
 import socket
 import stat
 import struct
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from typing import NamedTuple, TypeGuard
 
 from supervisor.model.component import Address, InetAddress, UnixAddress
 from supervisor.model.errors import AlreadyRunning, CannotListen
 from supervisor.system.asking import want_destination
 from supervisor.system.connections import as_socket
+from supervisor.system.footpath import Misled, open_directory, ours_alone, parent_of
 from supervisor.system.port import Connection, ListenError
 from supervisor.system.users import NoIdentity, find_group, find_user
 
@@ -221,34 +223,58 @@ def make_directory(path: str) -> bool:
     """
     if not path or os.path.isdir(path):
         return False
+    path = path.rstrip("/") or "/"
     public = os.geteuid() == 0 and os.path.abspath(path).startswith(("/run/", "/var/run/"))
     make_directory(os.path.dirname(path))
-    try:
-        os.mkdir(path, 0o755 if public else 0o700)
-    except FileExistsError:
-        if not os.path.isdir(path):
-            raise
-        return False
+    with parent_of(path) as (directory, name):
+        try:
+            os.mkdir(name, 0o700, dir_fd=directory)
+        except FileExistsError:
+            if not os.path.isdir(path):
+                raise
+            return False
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, path) from None
+        if public:
+            _open_to_all(name, directory)
     return True
 
 
-def check_directory(path: str, uids: Collection[int]) -> None:
-    """Refuse a directory in which somebody else could put other sockets in the place of ours.
+def _open_to_all(name: str, directory: int) -> None:
+    """Let others into a directory that we have just made, whatever our umask says."""
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    fd = os.open(name, flags, dir_fd=directory)
+    try:
+        os.fchmod(fd, 0o755)
+    finally:
+        os.close(fd)
+
+
+def check_directory(path: str, uids: Collection[int], setting: str = "runtime-directory") -> None:
+    """Refuse a directory in which somebody else could put other files in the place of ours.
 
     Args:
         uids: who may own it, beside root.
+        setting: by which it, or one above it, is named in the configuration.
 
     Raises:
         OSError: with the reason.
     """
-    status = os.stat(path)
+    hint = f"mend that, or name another one as '{setting}' in [daemon]"
+    try:
+        fd = open_directory(path)
+    except Misled as error:
+        raise PermissionError(errno.EPERM, f"{error.strerror}; {hint}", path) from None
+    try:
+        status = os.fstat(fd)
+    finally:
+        os.close(fd)
     if status.st_uid not in {0, *uids}:
         reason = f"it belongs to uid {status.st_uid}, who could take our place in it"
     elif status.st_mode & stat.S_IWOTH and not status.st_mode & stat.S_ISVTX:
         reason = "everybody may write to it, and could take our place in it"
     else:
         return
-    hint = "mend that, or name another one as 'runtime-directory' in [daemon]"
     raise PermissionError(errno.EPERM, f"{reason}; {hint}", path)
 
 
@@ -335,13 +361,13 @@ def _open_unix(address: UnixAddress, default_mode: int | None, backlog: int) -> 
             os.fchmod(opened.fileno(), mode)
         stage = "bind"
         opened.bind(path)
-        place = place_of(path)
-        if uid != -1 or gid != -1:
-            stage = "chown"
-            os.chown(path, uid, gid, follow_symlinks=False)
-        if mode is not None:
-            stage = "chmod"
-            os.chmod(path, mode)
+        with _bound(path) as (place, itself):
+            if uid != -1 or gid != -1:
+                stage = "chown"
+                os.chown(itself, uid, gid)
+            if mode is not None:
+                stage = "chmod"
+                os.chmod(itself, mode)
         stage = "listen"
         _listen(opened, backlog)
     except NoIdentity as error:
@@ -352,6 +378,34 @@ def _open_unix(address: UnixAddress, default_mode: int | None, backlog: int) -> 
             remove_socket(path, place)
         raise _failed(opened, stage, address, error) from None
     return opened
+
+
+@contextlib.contextmanager
+def _bound(path: str) -> Iterator[tuple[Place, str]]:
+    """Give what was just bound at *path*, and a name that leads to it and to nothing else.
+
+    Where others may write to the directory, they may have replaced it meanwhile by a link to what
+    they would like to have the mode or the owner of our socket.
+
+    Raises:
+        OSError: they have.
+    """
+    with parent_of(path) as (directory, name):
+        fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+        try:
+            status = os.fstat(fd)
+            alone = stat.S_ISSOCK(status.st_mode) and status.st_nlink == 1
+            if not ours_alone(os.fstat(directory)) and not (
+                alone and status.st_uid == os.geteuid()
+            ):
+                raise OSError(errno.EPERM, "somebody else has put something in its place")
+            # fchmod(2) takes no descriptor that was opened only for its place.
+            itself = f"/proc/self/fd/{fd}"
+            if ours_alone(os.fstat(directory)) and not os.path.exists(itself):
+                itself = path  # There is no /proc, and nobody to be afraid of.
+            yield Place(status.st_dev, status.st_ino), itself
+        finally:
+            os.close(fd)
 
 
 def _failed(
@@ -379,7 +433,8 @@ def _remove_stale(path: str) -> None:
         OSError: EADDRINUSE, or EEXIST for something that is no socket.
     """
     try:
-        status = os.lstat(path)
+        with parent_of(path) as (directory, name):
+            status = os.stat(name, dir_fd=directory, follow_symlinks=False)
     except FileNotFoundError:
         return
     if not stat.S_ISSOCK(status.st_mode):
@@ -426,11 +481,11 @@ def _probe_other_kinds(path: str) -> None:
 
 def remove_socket(path: str, place: tuple[int, int]) -> None:
     """Unlink *path* if it is still the file that *place* (device, inode) means."""
-    if place_of(path) == place:
-        try:
-            os.unlink(path)
-        except OSError:
-            return  # The directory is read-only by now, or somebody was faster.
+    # The directory may be read-only by now, or gone, or somebody was faster.
+    with contextlib.suppress(OSError), parent_of(path) as (directory, name):
+        status = os.stat(name, dir_fd=directory, follow_symlinks=False)
+        if (status.st_dev, status.st_ino) == tuple(place):
+            os.unlink(name, dir_fd=directory)
 
 
 def place_of(path: str) -> Place | None:

@@ -13,7 +13,7 @@ import trio.testing
 
 from posting import DOWN, Server, SlowServer, post
 from supervisor.runtime.outbox import DELAYS, FAREWELL, LIMIT, Delivery
-from supervisor.runtime.spool import AGAIN
+from supervisor.runtime.spool import AGAIN, _write
 
 
 async def test_what_waits_is_on_disk_for_us_alone_and_goes_with_the_letter(
@@ -184,3 +184,39 @@ async def test_a_server_that_keeps_silent_delays_the_end_by_a_moment_only(
             begun = trio.current_time()
             await at.outbox.aclose(10)
             assert trio.current_time() == begun
+
+
+async def test_its_directories_are_for_us_alone_whatever_the_umask(
+    autojump_clock: trio.testing.MockClock, tmp_path: Path
+) -> None:
+    spool = tmp_path / "var" / "state" / "mail"
+    before = os.umask(0)
+    try:
+        with trio.fail_after(1000):
+            async with post(Server(DOWN), spool) as at:
+                await at.send()
+                for made in (spool, spool.parent, spool.parent.parent):
+                    assert made.stat().st_mode & 0o777 == 0o700
+    finally:
+        os.umask(before)
+
+
+def test_no_letter_is_written_through_a_link(tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("precious")
+    (tmp_path / "a.json.new").symlink_to(tmp_path / "precious")
+    _write(str(tmp_path / "a.json"), b"letter")
+    assert (tmp_path / "precious").read_text() == "precious"
+    assert (tmp_path / "a.json").read_bytes() == b"letter"
+
+
+async def test_a_directory_in_which_others_could_put_letters_is_not_used(
+    autojump_clock: trio.testing.MockClock, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    tmp_path.chmod(0o777)
+    server = Server(Delivery())
+    with trio.fail_after(60):
+        async with post(server, tmp_path) as at:
+            await at.send()
+    assert not list(tmp_path.iterdir())
+    assert "everybody may write to it" in caplog.text
+    assert "state-directory" in caplog.text

@@ -248,7 +248,7 @@ def test_a_half_line_of_our_own_goes_on_after_a_reopen(tmp_path: Path) -> None:
 def test_a_rotation_that_is_impossible_lets_the_file_grow(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def replace(_from: str, _to: str) -> None:
+    def replace(_from: str, _to: str, **_directories: int) -> None:
         raise PermissionError(errno.EACCES, "Permission denied")
 
     path = tmp_path / "log"
@@ -267,11 +267,11 @@ def test_a_moment_without_descriptors_is_waited_out(
 ) -> None:
     real, calls = os.open, []
 
-    def scarce(path: str, flags: int, mode: int = 0o777) -> int:
+    def scarce(path: str, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
         calls.append(path)
         if len(calls) < 3:
             raise OSError(errno.EMFILE, "Too many open files")
-        return real(path, flags, mode)
+        return real(path, flags, mode, dir_fd=dir_fd)
 
     monkeypatch.setattr(os, "open", scarce)
     log = LogFile(str(tmp_path / "log"))
