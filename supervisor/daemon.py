@@ -28,6 +28,7 @@ from supervisor.model.component import InetAddress, Key, Output, UnixAddress
 from supervisor.model.effects import Note
 from supervisor.model.errors import ConfigRejected, SupervisorError
 from supervisor.model.events import Apply, Boot
+from supervisor.model.plaintext import shown
 from supervisor.model.state import Stage
 from supervisor.obedience import Obedience
 from supervisor.runtime.holds import HoldMeter
@@ -128,7 +129,7 @@ def main(
             daemon = Daemon(options, plan, store, original_environment, given, trial)
             code = daemon.run()
         except (SupervisorError, OSError) as error:
-            print(f"piesd: {_reason(error)}", file=sys.stderr)
+            print(f"piesd: {shown(_reason(error))}", file=sys.stderr)
             if not has_machine(options, plan):
                 return EX_UNAVAILABLE
             plan = salvage.until_right(options, "it cannot start")

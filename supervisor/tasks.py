@@ -13,6 +13,7 @@ from supervisor.cli.legacytelinit import is_init
 from supervisor.cli.piesd import Options, Task
 from supervisor.config.load import default_files, load
 from supervisor.model.errors import ConfigRejected, SupervisorError
+from supervisor.model.plaintext import shown
 from supervisor.model.settings import SourceFile
 from supervisor.system import preprocess
 
@@ -99,7 +100,7 @@ def read_plan(options: Options, files: Sequence[SourceFile], euid: int | None = 
 def refuse(rejected: ConfigRejected) -> int:
     """Print every problem; return the exit code."""
     for problem in rejected.problems:
-        print(problem, file=sys.stderr)
+        print(shown(str(problem)), file=sys.stderr)
     return EX_CONFIG
 
 
@@ -117,7 +118,7 @@ def do_other(options: Options) -> int:
 def _show_plan(plan: Plan, options: Options) -> int:
     """Print what *options* want to see of a configuration without problems."""
     for warning in plan.warnings:
-        print(warning, file=sys.stderr)
+        print(shown(str(warning)), file=sys.stderr)
     if options.task == "check":
         return 0
     from supervisor.cli.viewing import show
@@ -136,7 +137,7 @@ def _rehearse(options: Options) -> int:
     except ConfigRejected as rejected:
         return refuse(rejected)
     except SupervisorError as error:
-        print(error, file=sys.stderr)
+        print(shown(str(error)), file=sys.stderr)
         return EX_CONFIG
     effects = rehearse(survival.left, plan)
     if not effects:
@@ -161,7 +162,7 @@ def _preprocess(options: Options) -> int:
     )
     sys.stdout.write(text)
     for problem in problems:
-        print(problem, file=sys.stderr)
+        print(shown(str(problem)), file=sys.stderr)
     return EX_CONFIG if any(not problem.warning for problem in problems) else 0
 
 
@@ -170,7 +171,7 @@ def _config_help(options: Options) -> int:
     from supervisor.cli.confighelp import lines
 
     for line in lines():
-        print(line)
+        print(shown(line))
     return 0
 
 

@@ -9,6 +9,8 @@ import re
 import sys
 from typing import TYPE_CHECKING, Any, TextIO
 
+from supervisor.model.plaintext import shown
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -23,11 +25,6 @@ _ANSI = {
     "cyan": "36",
 }
 
-# C0 and C1 controls, DEL, the separators that end a line for some, the marks that change the
-# direction of writing, and bytes that were no UTF-8.
-_CONTROLS = re.compile(
-    "[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
-)
 _COLOURS = re.compile(r"\x1b\[[0-9;:]*m")
 
 
@@ -36,27 +33,13 @@ def clean(text: str) -> str:
 
     Tags, commands and messages come from elsewhere, and a row must stay one row.
     """
-    return _CONTROLS.sub(lambda match: _written_out(match[0]), text)
+    return shown(text)
 
 
 def clean_line(text: str) -> str:
     """Return a line of a component's log as it may be shown: without its colours, tabs kept."""
     plain = _COLOURS.sub("", text)
     return "\t".join(clean(part) for part in plain.split("\t"))
-
-
-def _written_out(character: str) -> str:
-    number = ord(character)
-    if 0xDC80 <= number <= 0xDCFF:  # How Python carries a byte that was no UTF-8.
-        return f"\\x{number - 0xDC00:02x}"
-    return (
-        character.encode("ascii", "backslashreplace").decode()
-        if number > 0x7F
-        else _ESCAPED[number]
-    )
-
-
-_ESCAPED = {number: repr(chr(number))[1:-1] for number in range(0x80)}
 
 
 def wants_colour(stream: TextIO, environ: Mapping[str, str]) -> bool:

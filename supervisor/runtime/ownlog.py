@@ -8,9 +8,9 @@ import os
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
-from functools import partial
 from typing import Literal, NamedTuple
 
+from supervisor.model.plaintext import STEERING, shown, shown_in_json
 from supervisor.model.settings import DaemonSettings, SyslogSettings
 from supervisor.runtime import journal, syslog
 from supervisor.runtime.messages import FACILITIES, PRIORITIES, Origin, Record
@@ -59,8 +59,6 @@ def own_place(settings: DaemonSettings, *, stderr: bool = False, syslog: bool = 
 
 
 _PLAIN = re.compile(r"[^\s\"=\\\x00-\x1f\x7f]+")
-
-_CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), 127)} | {10: "\\n", 9: "\t"}
 
 
 class OwnLog(logging.Handler):
@@ -179,8 +177,7 @@ class _Text(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         clock = self.formatTime(record, "%H:%M:%S")
         mark = "" if record.levelno <= logging.INFO else f"{record.levelname.lower()}: "
-        trace = f"\n{self.formatException(record.exc_info)}" if record.exc_info else ""
-        return f"{clock} piesd: {mark}{record.getMessage().translate(_CONTROL)}{trace}"
+        return f"{clock} piesd: {mark}{shown(record.getMessage())}{_trace(self, record)}"
 
 
 class _Message(logging.Formatter):
@@ -190,8 +187,15 @@ class _Message(logging.Formatter):
     """
 
     def format(self, record: logging.LogRecord) -> str:
-        trace = f"\n{self.formatException(record.exc_info)}" if record.exc_info else ""
-        return f"{record.getMessage().translate(_CONTROL)}{trace}"
+        return f"{shown(record.getMessage())}{_trace(self, record)}"
+
+
+def _trace(formatter: logging.Formatter, record: logging.LogRecord) -> str:
+    """Return what follows the line of a bug of ours; indented, so that it forges no line."""
+    if not record.exc_info:
+        return ""
+    lines = formatter.formatException(record.exc_info).split("\n")
+    return "".join(f"\n  {shown(line)}" for line in lines)
 
 
 class _Machine(logging.Formatter):
@@ -222,7 +226,12 @@ def _as_logfmt(fields: dict[str, str]) -> str:
 
 def _quoted(value: str) -> str:
     """Return *value* bare where it is one plain word, else as JSON writes it."""
-    return value if _PLAIN.fullmatch(value) else json.dumps(value, ensure_ascii=False)
+    plain = _PLAIN.fullmatch(value) and not STEERING.search(value)
+    return value if plain else _as_json(value)
+
+
+def _as_json(value: object) -> str:
+    return shown_in_json(json.dumps(value, ensure_ascii=False))
 
 
 def _message_formatter(form: Format) -> logging.Formatter:
@@ -237,6 +246,6 @@ def _formatter(form: Format) -> logging.Formatter:
         case "text":
             return _Text()
         case "json":
-            return _Machine(partial(json.dumps, ensure_ascii=False))
+            return _Machine(_as_json)
         case _:
             return _Machine(_as_logfmt)
