@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from msgspec import Struct
 
 from supervisor.api.errors import HeaderTooLarge, Internal, TooLarge, error_body, status_of
-from supervisor.model.errors import SupervisorError
+from supervisor.model.errors import BadRequest, SupervisorError
 
 log = logging.getLogger(__name__)
 
@@ -80,6 +81,9 @@ class LimitedApp:
             await _answer(scope, send, Internal())
 
     def _check_header(self, scope: Scope) -> None:
+        for name, value in scope["headers"]:
+            if name == b"host" and not _is_host(value):
+                raise BadRequest("cannot read the request: its Host is no name of a host")
         size = len(scope.get("raw_path") or b"") + len(scope["query_string"])
         size += sum(len(name) + len(value) + 4 for name, value in scope["headers"])
         if size > self._limits.header:
@@ -105,6 +109,23 @@ class LimitedApp:
                 raise TooLarge(most)
             if not message.get("more_body", False):
                 return bytes(body)
+
+
+def _is_host(value: bytes) -> bool:
+    """Return whether that can follow `Host:`; what werkzeug cannot take is not handed to it.
+
+    Source: RFC 9110 section 7.2, RFC 3986 section 3.2.2; RFC 1035 section 2.3.4 for the lengths.
+    """
+    found = _HOST.fullmatch(value)
+    if found is None:
+        return False
+    labels = (found["name"] or b"").removesuffix(b".").split(b".")
+    return labels == [b""] or all(0 < len(label) < 64 for label in labels)
+
+
+_HOST = re.compile(
+    rb"(?:\[[0-9A-Fa-f:.]+\]|(?P<name>[A-Za-z0-9._~!$&'()*+,;=%-]*))(?::[0-9]{0,5})?"
+)
 
 
 class _Replay:

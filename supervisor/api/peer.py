@@ -89,7 +89,10 @@ def _foreign(why: str) -> Forbidden:
 
 
 def _same_origin(origin: str, host: str) -> bool:
-    parts = urlsplit(origin)
+    try:
+        parts = urlsplit(origin)
+    except ValueError:  # A bracket that is not closed.
+        return False
     return parts.scheme in ("http", "https") and bool(host) and parts.netloc == host
 
 
