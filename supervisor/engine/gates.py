@@ -26,6 +26,7 @@ from supervisor.engine.world import (
     has_instance_limit,
 )
 from supervisor.model.component import Check, Key, Mode, Tag
+from supervisor.model.plaintext import told_url
 from supervisor.model.state import UNOBSERVED, Block, Exit, Phase, Stage
 
 Gate = Callable[[World, Key], Block | None]
@@ -64,7 +65,7 @@ def _awaited(check: Check | None) -> str:
         case Check(kind="tcp"):
             return f"a connection to {check.target}"
         case Check(kind="http"):
-            return f"a good answer from {check.target}"
+            return f"a good answer from {told_url(check.target)}"
         case Check(kind="pass-fd"):
             return f"the program to take its listening socket by {check.target}"
         case Check():

@@ -23,6 +23,15 @@ def shown_in_json(text: str) -> str:
     return STEERING.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
+def told_url(url: str) -> str:
+    """Return *url* as it may be told: a password is often in what is before `@` or after `?`."""
+    scheme, colon, rest = url.partition("://")
+    place, mark, _ = rest.partition("?")
+    host, slash, path = place.partition("/")
+    host = host.rpartition("@")[2]
+    return f"{scheme}{colon}{host}{slash}{path}{mark and '?…'}"
+
+
 def _written_out(character: str) -> str:
     number = ord(character)
     if 0xDC80 <= number <= 0xDCFF:  # How Python carries a byte that was no UTF-8.

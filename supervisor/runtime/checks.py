@@ -15,6 +15,7 @@ import trio
 
 from supervisor.model.effects import Level, Note
 from supervisor.model.events import NotReady, Ready, Unhealthy
+from supervisor.model.plaintext import told_url
 from supervisor.runtime.announcing import NotifySocket, ReadyPipe, Voice
 from supervisor.runtime.errands import KILL_AGAIN, Errand, Errands, named, outcome
 
@@ -344,8 +345,10 @@ def subject(check: Check) -> str:
             return "READY=1 on its notification socket"
         case "fd":
             return f"a newline on descriptor {check.fd}"
-        case "tcp" | "http":
+        case "tcp":
             return check.target
+        case "http":
+            return told_url(check.target)
         case "pass-fd":
             return f"{check.target} to take the listening socket"
         case "exec":

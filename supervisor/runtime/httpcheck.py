@@ -15,6 +15,7 @@ from urllib.parse import SplitResult, urlsplit
 import h11
 import trio
 
+from supervisor.model.plaintext import told_url
 from supervisor.runtime.network import reason
 
 _PORTS: Final = {"http": 80, "https": 443}
@@ -28,10 +29,10 @@ async def get(url: str, connect: Connect) -> str | None:
     try:
         status, words = await _status(urlsplit(url), connect)
     except (OSError, ValueError, trio.BrokenResourceError, h11.ProtocolError) as error:
-        return f"GET {url}: {_why(error.__cause__ or error)}"
+        return f"GET {told_url(url)}: {_why(error.__cause__ or error)}"
     if 200 <= status < 400:
         return None
-    return f"GET {url}: {status} {words}".rstrip()
+    return f"GET {told_url(url)}: {status} {words}".rstrip()
 
 
 async def _status(url: SplitResult, connect: Connect) -> tuple[int, str]:

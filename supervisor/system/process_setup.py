@@ -16,6 +16,7 @@ from supervisor.system.null import has_null, open_null
 from supervisor.system.proctable import sees_us
 
 _PR_SET_CHILD_SUBREAPER = 36
+_PR_SET_DUMPABLE = 4
 _HIDDEN_SIGNALS = (32, 33)
 _RT_SIGACTION = {"x86_64": 13, "aarch64": 134, "riscv64": 134}
 """The number of the system call, by machine. Source: the kernel's unistd.h of each."""
@@ -53,9 +54,10 @@ def prepare_process() -> ProcessSetup:
 
     Orphaned descendants become our children; no child inherits an ignored signal, a blocked one,
     or a descriptor; the lowest numbers stay free for what single children get; we may open as many
-    files as the system lets us.
+    files as the system lets us. As root, we leave no core dump.
     """
     notes: list[str] = []
+    forbid_dumps(notes)
     open_standard_descriptors()
     sealed = close_others_on_exec()
     seats.reserve()
@@ -105,6 +107,27 @@ def become_subreaper(notes: list[str]) -> bool:
         "processes that leave their component's session will outlive it"
     )
     return False
+
+
+def forbid_dumps(notes: list[str]) -> None:
+    """Keep our memory out of core dumps, and from being traced, if we are root.
+
+    It holds keys, passwords and contents of files that go into the environment of children. What a
+    child executes may be dumped as before, while a limit of core files would be inherited. Who runs
+    piesd as somebody else may read all of that anyway, and can look into piesd with its tools.
+
+    Source: PR_SET_DUMPABLE(2const); execve(2) sets it back.
+    """
+    if os.geteuid() != 0:
+        return
+    try:
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0) == 0:
+            return
+        reason = os.strerror(ctypes.get_errno())
+    except (OSError, AttributeError) as error:
+        reason = str(error)
+    notes.append(f"cannot keep our memory out of core dumps: {reason}")
 
 
 def reset_signals() -> None:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supervisor.model.plaintext import shown
+from supervisor.model.plaintext import shown, told_url
 from supervisor.model.settings import SyslogSettings
 from supervisor.runtime.journal import entries
 from supervisor.runtime.ownlog import Format, OwnLine, OwnLog, OwnPlace
@@ -113,3 +113,17 @@ def test_the_text_of_an_exception_forges_no_line_of_ours(kind: Any) -> None:
 
 def test_what_is_shown_is_written_as_people_know_it() -> None:
     assert shown("\x1b[31m\tä\u202e\n\udcff\x9b") == "\\x1b[31m\\tä\\u202e\\n\\xff\\x9b"
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("http://127.0.0.1:80/a/b", "http://127.0.0.1:80/a/b"),
+        ("http://me:pass@host", "http://host"),
+        ("https://me:p@ss@host:1/x@y?token=z@w", "https://host:1/x@y?…"),
+        ("http://host?a=b/c@d", "http://host?…"),
+        ("http://[::1]:8/?", "http://[::1]:8/?…"),
+    ],
+)
+def test_of_a_url_no_password_is_told(url: str, told: str) -> None:
+    assert told_url(url) == told

@@ -24,6 +24,7 @@ from fake_system import FakeSystem
 from real_children import subreaping
 from running import RealHouse, real_house
 from supervisor.model.component import Check, Component, Respawn
+from supervisor.model.plaintext import told_url
 from supervisor.model.state import Phase
 from supervisor.runtime import httpcheck
 from supervisor.runtime.network import RealNetwork
@@ -329,7 +330,7 @@ async def test_the_status_of_an_http_answer_decides(head: bytes, reason: str | N
                 assert why is None
             else:
                 assert why is not None
-                assert why.startswith(f"GET {url}: ")
+                assert why.startswith(f"GET {told_url(url)}: ")
                 assert reason in why
     assert asked[0].startswith(b"GET /health?deep=1 HTTP/1.1\r\n")
     assert f"\r\nHost: 127.0.0.1:{port}\r\n".encode() in asked[0]
