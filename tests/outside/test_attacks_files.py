@@ -10,6 +10,8 @@ import errno
 import os
 import socket
 import stat
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
@@ -321,3 +323,25 @@ def test_nobody_else_can_hold_the_lock(tmp_path: Path) -> None:
             lock.release()
     finally:
         os.umask(before)
+
+
+def test_in_a_user_namespace_the_rest_of_the_system_is_nobodys(tmp_path: Path) -> None:
+    """There, what belongs to users who are not mapped belongs to none who could attack."""
+    (tmp_path / "real").mkdir()
+    their_link(tmp_path / "link", tmp_path / "real")
+    code = (
+        "import sys; from supervisor.system.footpath import parent_of\n"
+        "with parent_of(sys.argv[1]) as (_, name): print(name)"
+    )
+    words = [sys.executable, "-c", code, str(tmp_path / "link" / "file")]
+    root = Path(__file__).parents[2]
+    if subprocess.run(["unshare", "-Ur", "true"], check=False, capture_output=True).returncode:
+        pytest.skip("user namespaces are not to be had here")
+
+    def run(*wrapper: str) -> subprocess.CompletedProcess[str]:
+        command = [*wrapper, *words]
+        return subprocess.run(command, capture_output=True, text=True, check=False, cwd=root)
+
+    inside = run("unshare", "-Ur")
+    assert inside.stdout == "file\n", inside.stderr
+    assert "belongs to uid 65534" in run().stderr
