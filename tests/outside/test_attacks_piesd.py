@@ -71,6 +71,10 @@ env = {{PW = {{file = "{home}/secret"}}, URL = "db://x:${{PW}}@y"}}
 [component.broken]
 command = "/nonexistent/program"
 env = {{PW = {{file = "{home}/secret"}}}}
+[component.words]
+command = "/bin/sh -c 'exec sleep 1000000' ${{PW}}"
+expandenv = true
+env = {{PW = {{file = "{home}/secret"}}}}
 [component.late]
 command = "sleep 1000000"
 ready = {{http = "http://user:{of_url}@127.0.0.1:{port}/?token={of_query}", interval = 0.05}}
@@ -89,6 +93,7 @@ def test_no_secret_is_told_to_anybody(tmp_path: Path) -> None:
     with piesd(tmp_path, config, options=("-x", "9")) as daemon:
         pid = daemon.until_status("web", "running")["PID"]
         daemon.until_status("broken", "sleeping")
+        daemon.until_status("words", "running")
         assert OF_FILE in Path(f"/proc/{pid}/environ").read_text(), "its own environment has it"
         basic = b64encode(f"root:{OF_LOGIN}".encode()).decode()
         for shown in (f"Basic {basic}", f"Bearer {OF_TOKEN}"):
@@ -98,7 +103,12 @@ def test_no_secret_is_told_to_anybody(tmp_path: Path) -> None:
             for path in (
                 *("/programs?usage=true", "/instance", "/conf/files", "/alive/late", "/v1/plan"),
                 *("/v1/components", "/v1/diag/about", "/v1/diag/why/web", "/v1/diag/why/late"),
-                *("/v1/diag/why/broken", "/v1/components/broken", "/v1/components/late"),
+                *(
+                    "/v1/diag/why/broken",
+                    "/v1/components/words",
+                    "/v1/components/broken",
+                    "/v1/components/late",
+                ),
             )
         }
         daemon.write(config.replace("sleep 1000000", "sleep 2000000"))
