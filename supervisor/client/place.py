@@ -154,7 +154,27 @@ def find(
     system = f"{SYSTEM_DIRECTORY}/{name}.ctl"
     if own != system and not exists(own) and exists(system):
         return UnixPlace(system)
+    if own != system:
+        _be_sure(os.path.dirname(own), uid)
     return UnixPlace(own)
+
+
+def _be_sure(directory: str, uid: int) -> None:
+    """Refuse our own directory if somebody else has made it: anybody may, below /tmp.
+
+    Whoever did could answer for piesd, and be told passwords. Where an address was given, or that
+    of the system is used, it is not for us to say whose it should be.
+
+    Raises:
+        BadAddress: it, or a link of that name, is somebody else's.
+    """
+    try:
+        owner = os.lstat(directory).st_uid
+    except OSError:
+        return  # Then there is nothing to be found, and that is told.
+    if owner not in (0, uid):
+        what = f"{directory} belongs to uid {owner}, who could stand in for piesd"
+        raise BadAddress(f"unix://{directory}", what)
 
 
 def neighbours(path: str) -> list[str]:

@@ -17,9 +17,9 @@ from supervisor.cli.codes import Code
 from supervisor.cli.finding import find_daemon
 from supervisor.cli.piesctl import main
 from supervisor.client.connection import Password
-from supervisor.client.errors import BadFile
+from supervisor.client.errors import BadAddress, BadFile
 from supervisor.client.netrc import credentials_for
-from supervisor.client.place import InetPlace, Place, UnixPlace
+from supervisor.client.place import InetPlace, Place, UnixPlace, find
 
 pytestmark = pytest.mark.real
 
@@ -311,3 +311,24 @@ def test_who_is_not_let_in_without_a_password_is_told_where_to_put_it(
     canned.on("GET /programs", {"status": "ER", "message": "You are unauthorized"}, 401)
     assert main(["-N", "-u", canned.url, "list"]) == Code.REFUSED
     assert "~/.netrc" in capsys.readouterr().err
+
+
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be two users")
+@pytest.mark.parametrize("kind", ["directory", "link"])
+def test_nobody_stands_in_for_the_daemon_of_a_user(tmp_path: Path, kind: str) -> None:
+    environ = {"XDG_RUNTIME_DIR": str(tmp_path)}
+    directory = tmp_path / "piesd"
+    (tmp_path / "theirs").mkdir()
+    if kind == "link":
+        directory.symlink_to("theirs")
+    else:
+        directory.mkdir()
+    os.chown(directory, 65534, -1, follow_symlinks=False)
+    (tmp_path / "theirs" / "piesd.ctl").touch()
+    with pytest.raises(BadAddress, match="belongs to uid 65534, who could stand in for piesd"):
+        find(environ=environ, uid=1000, exists=lambda _: True)
+    os.chown(directory, 1000, -1, follow_symlinks=False)
+    assert find(environ=environ, uid=1000, exists=lambda _: True) == UnixPlace(
+        str(directory / "piesd.ctl")
+    )
