@@ -65,14 +65,18 @@ def open_for_appending(path: str, mode: int, *, more_flags: int = 0) -> int:
     return fd
 
 
-def open_for_reading(path: str) -> int:
-    """Open a file to read it, without waiting for anybody; a link may lead to it if it is safe.
+def open_for_reading(path: str, *, follow: bool = True) -> int:
+    """Open a file to read it, without waiting for anybody.
+
+    Args:
+        path: which.
+        follow: whether it may be a link, of root or of us.
 
     Raises:
         Misled: somebody else could have it that we read something else.
         OSError: it cannot be opened.
     """
-    with parent_of(_real(path)) as (directory, name):
+    with parent_of(_real(path) if follow else path) as (directory, name):
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
         fd = os.open(name or ".", flags, dir_fd=directory)
         try:

@@ -84,7 +84,7 @@ def read_records(path: str) -> list[bytes]:
         OSError: it cannot be read, or it belongs to somebody else.
     """
     try:
-        fd = open_for_reading(path)
+        fd = open_for_reading(path, follow=False)
     except FileNotFoundError:
         return []
     with open(fd, "rb") as file:
