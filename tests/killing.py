@@ -14,7 +14,7 @@ import trio
 
 from supervisor.model.component import Component, Output
 from supervisor.runtime.output import Outputs
-from supervisor.system import fifos, keeper, logfile, lognote, rotation, stage
+from supervisor.system import fifos, footpath, keeper, logfile, lognote, rotation, stage
 from supervisor.system.keeper import Keeper
 from supervisor.system.port import System
 
@@ -140,7 +140,7 @@ class Lives:
     def live(self, calls: int, rounds: int) -> bool:
         """Live until so many system calls are done, or rounds; return whether it was killed."""
         kernel = Kernel(calls, self.chance)
-        for module in (fifos, keeper, logfile, lognote, rotation, stage):
+        for module in (fifos, footpath, keeper, logfile, lognote, rotation, stage):
             self._patch.setattr(module, "os", kernel)
         self._patch.setattr(stage, "_fallocate", kernel.punch)
         try:

@@ -58,7 +58,7 @@ def open_for_appending(path: str, mode: int, *, more_flags: int = 0) -> int:
     with parent_of(path) as (directory, name):
         fd = os.open(name, flags, mode, dir_fd=directory)
         try:
-            _refuse_other_names(directory, fd, path)
+            refuse_other_names(directory, fd, path)
         except OSError:
             os.close(fd)
             raise
@@ -80,7 +80,7 @@ def open_for_reading(path: str, *, follow: bool = True) -> int:
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
         fd = os.open(name or ".", flags, dir_fd=directory)
         try:
-            _refuse_other_names(directory, fd, path)
+            refuse_other_names(directory, fd, path)
         except OSError:
             os.close(fd)
             raise
@@ -96,6 +96,27 @@ def open_directory(path: str) -> int:
     return _walk(path, path)
 
 
+def refuse_other_names(directory: int, fd: int, path: str) -> None:
+    """Refuse a file with several names where others may have given it the one that we know.
+
+    Whoever can make hard links (protected_hardlinks in proc(5) is not everywhere) needs no right
+    to the file for it.
+
+    Args:
+        directory: in which it was opened.
+        fd: the file.
+        path: what the complaint is about.
+
+    Raises:
+        Misled
+    """
+    status = os.fstat(fd)
+    several = stat.S_ISREG(status.st_mode) and status.st_nlink > 1
+    if several and not ours_alone(os.fstat(directory)):
+        reason = "it has other names (hard links), and others could have given it this one"
+        raise Misled(errno.EMLINK, reason, path)
+
+
 def trusted(uid: int) -> bool:
     """Return whether what belongs to *uid* is as good as ours: root's, or ours."""
     return uid in (0, os.geteuid()) or uid == _nobody_at_all()
@@ -104,19 +125,6 @@ def trusted(uid: int) -> bool:
 def ours_alone(status: os.stat_result) -> bool:
     """Return whether nobody but root and we can make files in the directory of that *status*."""
     return trusted(status.st_uid) and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
-
-
-def _refuse_other_names(directory: int, fd: int, path: str) -> None:
-    """Refuse a file with several names where others may have given it the one that we know.
-
-    Whoever can make hard links (protected_hardlinks in proc(5) is not everywhere) needs no right
-    to the file for it.
-    """
-    status = os.fstat(fd)
-    several = stat.S_ISREG(status.st_mode) and status.st_nlink > 1
-    if several and not ours_alone(os.fstat(directory)):
-        reason = "it has other names (hard links), and others could have given it this one"
-        raise Misled(errno.EMLINK, reason, path)
 
 
 def _walk(directory: str, path: str) -> int:

@@ -178,7 +178,7 @@ class LogFile:
 
     def _last_line(self) -> int:
         """Return where the line begins that the file ends within."""
-        fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        fd = self._open_to_look()
         try:
             end = self._size
             while end > 0:
@@ -193,15 +193,18 @@ class LogFile:
 
     def _ends_a_line(self) -> bool:
         try:
-            with parent_of(self.path) as (directory, name):
-                flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-                fd = os.open(name, flags, dir_fd=directory)
+            fd = self._open_to_look()
         except OSError:
             return True  # We may write it and not read it: then nobody knows.
         try:
             return os.pread(fd, 1, self._size - 1) == b"\n"
         finally:
             os.close(fd)
+
+    def _open_to_look(self) -> int:
+        with parent_of(self.path) as (directory, name):
+            flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+            return os.open(name, flags, dir_fd=directory)
 
     # --- rotating
 

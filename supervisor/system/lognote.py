@@ -7,13 +7,14 @@ was cut off is taken back to the end of a line, and written again by whoever has
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import stat
 import struct
 from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
+
+from supervisor.system.footpath import Misled, parent_of, refuse_other_names
 
 _HEAD: Final = struct.Struct("<8sQQQQQQQ")
 """A word to know it by; device, inode, offset and length of the write; within whose line the file
@@ -212,24 +213,49 @@ def _open_log(path: str, device: int, inode: int) -> int:
 
     Somebody may have given it another name, but hardly another directory.
     """
-    for candidate in _candidates(path, inode):
-        flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-        try:
-            fd = os.open(candidate, flags)
-        except FileNotFoundError:
-            continue
-        except OSError as error:
-            if error.errno == errno.ELOOP:
-                continue
-            raise
-        status = os.fstat(fd)
-        if (status.st_dev, status.st_ino) == (device, inode) and stat.S_ISREG(status.st_mode):
-            return fd
-        os.close(fd)
+    try:
+        with parent_of(path) as (directory, log_name):
+            for name in _candidates(directory, log_name, inode):
+                fd = _open_same(directory, name, device, inode)
+                if fd < 0:
+                    continue
+                try:
+                    # It may be another file with the same inode: ours was removed in that case.
+                    refuse_other_names(directory, fd, path)
+                except Misled:
+                    os.close(fd)
+                    if name == log_name:
+                        raise
+                else:
+                    return fd
+    except FileNotFoundError:
+        pass
     return -1
 
 
-def _candidates(path: str, inode: int) -> Iterator[str]:
-    yield path
-    with contextlib.suppress(FileNotFoundError), os.scandir(os.path.dirname(path)) as entries:
-        yield from [entry.path for entry in entries if entry.inode() == inode]
+def _candidates(directory: int, log_name: str, inode: int) -> Iterator[str]:
+    yield log_name
+    listed = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=directory)
+    try:
+        with os.scandir(listed) as entries:
+            yield from [entry.name for entry in entries if entry.inode() == inode]
+    finally:
+        os.close(listed)
+
+
+def _open_same(directory: int, name: str, device: int, inode: int) -> int:
+    """Return a descriptor of the file of that name, or -1 if it is not the one that is meant."""
+    flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+    try:
+        fd = os.open(name, flags, dir_fd=directory)
+    except FileNotFoundError:
+        return -1
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            return -1
+        raise
+    status = os.fstat(fd)
+    if (status.st_dev, status.st_ino) == (device, inode) and stat.S_ISREG(status.st_mode):
+        return fd
+    os.close(fd)
+    return -1

@@ -25,6 +25,7 @@ from supervisor.system.footpath import Misled, open_for_reading, parent_of
 from supervisor.system.ledgerfile import LedgerFile, read_records
 from supervisor.system.locks import InstanceLock, PidFile
 from supervisor.system.logfile import CannotWrite, LogFile
+from supervisor.system.lognote import LogNote, Part
 from supervisor.system.port import ListenError
 from supervisor.system.preparing import prepare
 from supervisor.system.program import CannotSpawn
@@ -167,6 +168,45 @@ def test_a_compression_reads_and_removes_nothing_behind_links(theirs: Path, prec
     log.old.tidy()
     log.old.settle()
     assert sorted(os.listdir(theirs)) == ["log.1", "logs"]
+
+
+@pytest.fixture
+def note(tmp_path: Path, precious: Path) -> Iterator[LogNote]:
+    """Give what says that a predecessor was killed while it wrote to a file; that one is gone.
+
+    Its inode is that of a file by now which the attacker would like to have cut back.
+    """
+    (precious / "file").write_text("no line of a log")
+    victim = (precious / "file").stat()
+    (tmp_path / "kept").mkdir()
+    directory = os.open(tmp_path / "kept", os.O_RDONLY | os.O_DIRECTORY)
+    with closing(LogNote(directory, "note")) as made:
+        made.find("anything")
+        made.begin([Part(7, 99, 99, 99, 0, 0)], [b"." * 98 + b"\n"])
+        made.mark(victim.st_dev, victim.st_ino, 0, 0, 99)
+        yield made
+    os.close(directory)
+
+
+def test_no_half_line_is_taken_back_from_a_file_behind_a_link(
+    note: LogNote, theirs: Path, precious: Path
+) -> None:
+    their_link(theirs / "logs", precious)
+    with pytest.raises(Misled):
+        note.find(str(theirs / "logs" / "file"))
+    assert (precious / "file").read_text() == "no line of a log"
+
+
+def test_no_half_line_is_taken_back_from_a_file_that_has_other_names(
+    note: LogNote, theirs: Path, precious: Path
+) -> None:
+    os.link(precious / "file", theirs / "log")
+    with pytest.raises(Misled):
+        note.find(str(theirs / "log"))
+    (theirs / "log").rename(theirs / "log.moved")
+    # It cannot be told from one that is gone; what is written next is written nevertheless.
+    assert note.find(str(theirs / "log")).file == (0, 0, 0)
+    assert (precious / "file").read_text() == "no line of a log"
 
 
 def test_our_own_log_is_not_begun_behind_links(theirs: Path, precious: Path) -> None:

@@ -50,7 +50,7 @@ def lead(lives: Lives, steps: list[int]) -> None:
     lives.end()
 
 
-steps = st.lists(st.integers(0, 150), min_size=1, max_size=12)
+steps = st.lists(st.integers(0, 300), min_size=1, max_size=12)
 seeds = st.integers(0, 2**32)
 often = settings(max_examples=int(os.environ.get("PIESD_EXAMPLES", "15")), deadline=None)
 
