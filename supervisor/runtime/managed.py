@@ -18,10 +18,10 @@ STATUS_EVERY = 1.0
 
 
 async def feed_watchdog(notifier: Notifier, runner: Runner) -> None:
-    """Feed the service manager's watchdog, but only while the inbox is worked off."""
+    """Feed the service manager's watchdog, but only while the runner moves."""
     interval = notifier.watchdog_interval()
     while interval is not None:
-        await runner.handled()
+        await runner.turned()
         notifier.watchdog()
         await trio.sleep(interval)
 

@@ -193,6 +193,16 @@ class Runner:
             finally:
                 self._awaited -= 1
 
+    async def turned(self) -> None:
+        """Return when `run` has gone round once more, with all that was posted so far handled.
+
+        That nothing is left to do says little: one that does not run does not look at the clock.
+        """
+        await self.handled()
+        turn = self._rest
+        self._wake.set()
+        await turn.wait()
+
     def reap(self) -> None:
         """Collect the children that have ended, and tell the engine. Called on SIGCHLD."""
         drained: set[Key] = set()
