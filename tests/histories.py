@@ -111,7 +111,7 @@ STEPS = st.sampled_from(
     [
         *["spawn", "exit", "wake", "order"] * 3,
         *["ready", "answer"] * 2,
-        *["refuse", "check", "command", "idle", "alarm", "level", "level", "variable"],
+        *["refuse", "check", "hang", "command", "idle", "alarm", "level", "level", "variable"],
         *["fail", "open", "close", "connect", "lose", "clear", "later", "apply", "settle"],
     ]
 )
@@ -129,6 +129,8 @@ def one_step(sim: Simulation, data: st.DataObject) -> None:  # noqa: C901 - It i
             sim.become_ready(data.draw(st.sampled_from(list(sim.children))))
         case "check" if sim.children:
             sim.fail_check(data.draw(st.sampled_from(list(sim.children))))
+        case "hang" if sim.children:
+            sim.hang(data.draw(st.sampled_from(list(sim.children))))
         case "idle" if served := sim.served():
             sim.idle(data.draw(st.sampled_from(served)))
         case "answer" if sim.probing:

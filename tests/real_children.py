@@ -110,7 +110,7 @@ class RealChildren:
         stdin: int | None = None,
         extra: tuple[tuple[int, int], ...] = (),
         environ: tuple[tuple[str, str], ...] = (),
-        own_pid: str | None = None,
+        own_pid: tuple[str, ...] | None = None,
         **spec: Any,
     ) -> Started:
         """Launch a component with a pipe for both of its outputs."""

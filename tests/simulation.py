@@ -43,6 +43,7 @@ from supervisor.model.events import (
     EngineEvent,
     Exited,
     Happened,
+    Hung,
     Idle,
     ListenerClosed,
     Listening,
@@ -209,6 +210,10 @@ class Simulation:
         ready = self.engine.world.states[child[0]].ready
         event = Unhealthy(child[1], message) if ready else NotReady(child[1], message)
         self.post(Happened(child[0], event))
+
+    def hang(self, child: Child) -> None:
+        """Let a child miss its watchdog."""
+        self.post(Happened(child[0], Hung(child[1], "it did not say WATCHDOG=1 for 10 s")))
 
     def served(self) -> list[Child]:
         """Return the children that serve a connection, or own a listener."""

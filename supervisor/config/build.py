@@ -135,6 +135,7 @@ class _Builder:
             start_condition=fields.given(keys.START_CONDITION) or (),
             ready=serving.ready(),
             health=fields.given(keys.HEALTH) if mode in keys.HEALTH.modes else None,
+            watchdog=fields.need(keys.WATCHDOG) if mode in keys.WATCHDOG.modes else 0.0,
             stop_scope=one.stop_scope(),
             exit_actions=one.exit_actions(),
             list_acl=one.acl(keys.LIST_ACL),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from signal import SIGCONT, SIGKILL
+from signal import SIGABRT, SIGCONT, SIGKILL
 from typing import assert_never
 
 from msgspec.structs import replace
@@ -26,6 +26,7 @@ from supervisor.model.events import (
     ComponentEvent,
     DeadlineReached,
     Exited,
+    Hung,
     Idle,
     ListenerClosed,
     ListenFailed,
@@ -46,6 +47,7 @@ from supervisor.model.events import (
     Tested,
     TreeChanged,
     Unhealthy,
+    WatchdogSet,
 )
 from supervisor.model.state import Exit, Phase, State, Wish
 
@@ -58,7 +60,7 @@ MINUTE = 60.0
 LISTEN_AGAIN = 1.0
 """Seconds that pass at least before a listener that could not be opened is tried again."""
 
-CHECKS = ("ready", "health")
+CHECKS = ("ready", "health", "watchdog")
 """The stages of an end that a check of ours caused, see `Exit`."""
 
 IDLE = "idle"
@@ -73,6 +75,8 @@ _FACTS = (
     Ready,
     NotReady,
     Unhealthy,
+    Hung,
+    WatchdogSet,
     Idle,
     Listening,
     ListenFailed,
@@ -145,12 +149,18 @@ def step(  # noqa: C901, PLR0915 - It is one table.
             return _fail(key, spec, state, now, Exit(stage="ready", message=message))
         case Unhealthy(_, message) if phase is Phase.RUNNING:
             return _fail(key, spec, state, now, Exit(stage="health", message=message))
+        case Hung(_, message) if phase is Phase.RUNNING:
+            # Not its stop signal: what hangs does nothing orderly, and its core says where it is.
+            why = Exit(stage="watchdog", message=message)
+            return _fail(key, spec, state, now, why, SIGABRT)
+        case WatchdogSet(_, seconds):
+            return replace(state, watchdog=seconds), ()
         case Idle(_, message) if phase is Phase.RUNNING:
             return _dismiss(key, spec, state, now, message)
         case Idle() if phase is Phase.STOPPING:
             # Whoever found out may have held it, and it is to end.
             return state, (Signal(key, state.generation, SIGCONT, "tree"),)
-        case Ready() | NotReady() | Unhealthy() | Idle() if phase is not Phase.STARTING:
+        case Ready() | NotReady() | Unhealthy() | Hung() | Idle() if phase is not Phase.STARTING:
             return state, ()  # What watched the child had not heard of its end yet.
         case Listening(_, at) if phase is Phase.STARTING:
             listening = _enter(state, Phase.LISTENING, now)
@@ -225,6 +235,7 @@ def step(  # noqa: C901, PLR0915 - It is one table.
             | Ready()
             | NotReady()
             | Unhealthy()
+            | Hung()
             | Idle()
             | Listening()
             | ListenFailed()
@@ -253,6 +264,7 @@ def _release(key: Key, spec: Component, state: State, now: float) -> Step:
         _enter(state, Phase.STARTING, now),
         generation=state.generation + 1,
         listener=False,
+        watchdog=None,
         starts=(*recent(state.starts, spec.respawn, now), now),
     )
     if spec.start_condition:
@@ -281,22 +293,26 @@ def _overtaken(state: State) -> bool:
     return state.renew or state.removed or not state.wanted
 
 
-def _ask(key: Key, spec: Component, state: State, scope: Scope) -> tuple[Effect, ...]:
+def _ask(
+    key: Key, spec: Component, state: State, scope: Scope, signum: int | None = None
+) -> tuple[Effect, ...]:
     """Ask the child to stop; what SIGSTOP holds could not obey before it goes on."""
     return (
-        Signal(key, state.generation, spec.stop_signal, scope),
+        Signal(key, state.generation, signum or spec.stop_signal, scope),
         Signal(key, state.generation, SIGCONT, scope),
     )
 
 
-def _fail(key: Key, spec: Component, state: State, now: float, why: Exit) -> Step:
+def _fail(
+    key: Key, spec: Component, state: State, now: float, why: Exit, signum: int | None = None
+) -> Step:
     """Bring down a child that runs and does not do its work: that is a failure of its own."""
     failed = replace(
         _enter(state, Phase.STOPPING, now),
         last_exit=replace(why, lasted=now - state.born),
         deadline=now + spec.stop_timeout,
     )
-    return failed, _ask(key, spec, state, spec.stop_scope)
+    return failed, _ask(key, spec, state, spec.stop_scope, signum)
 
 
 def _dismiss(key: Key, spec: Component, state: State, now: float, why: str) -> Step:

@@ -9,6 +9,7 @@ from supervisor.model.effects import Level, Note
 from supervisor.model.events import (
     ComponentEvent,
     DeadlineReached,
+    Hung,
     Idle,
     ListenFailed,
     NotReady,
@@ -19,9 +20,16 @@ from supervisor.model.events import (
 from supervisor.model.state import Exit, Phase, State
 
 _BAD_NEWS: frozenset[type[ComponentEvent]] = frozenset(
-    {SpawnFailed, ListenFailed, NotReady, Unhealthy, Tested}
+    {SpawnFailed, ListenFailed, NotReady, Unhealthy, Hung, Tested}
 )
 """What is never good, but for a start condition that says yes."""
+
+_FAILED_CHECKS: dict[type[NotReady | Unhealthy | Hung], str] = {
+    NotReady: "not-ready",
+    Unhealthy: "unhealthy",
+    Hung: "hung",
+}
+"""What it is called that a check has failed."""
 
 
 def note_for(
@@ -72,9 +80,9 @@ def _bad_news(
         verb = "start" if isinstance(event, SpawnFailed) else "listen for"
         text = f"cannot {verb} {key!r}: {event.exit.message}{_outlook(new, now)}"
         return Note(key, "start-failed", "error", text)
-    if isinstance(event, NotReady | Unhealthy) and new is not old:
+    if isinstance(event, NotReady | Unhealthy | Hung) and new is not old:
         again = new.wanted and not new.removed and spec.mode not in ONE_RUN
-        kind = "unhealthy" if isinstance(event, Unhealthy) else "not-ready"
+        kind = _FAILED_CHECKS[type(event)]
         verb = "restarting" if again else "bringing down"
         return Note(key, kind, "error", f"{verb} {key!r}: {event.message}")
     if isinstance(event, Tested) and new.refused:

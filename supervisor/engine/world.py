@@ -274,6 +274,7 @@ class World:
                 start_condition=(),
                 ready=None,
                 health=None,
+                watchdog=0.0,
             )
             self._servers[tag] = spec, server
         return server

@@ -292,6 +292,8 @@ class Component(Struct, frozen=True, kw_only=True):
     ready: Check | None = None
     """None: it is ready as soon as it runs."""
     health: Annotated[Check | None, LIVE] = None
+    watchdog: float = 0.0
+    """Seconds within which it has to say `WATCHDOG=1` again once it is ready; 0 for never."""
     stop_scope: Annotated[Literal["group", "leader"], LIVE] = "group"
     """Who gets the stop signal; pies' `siggroup` says the group, and its default is the leader."""
     exit_actions: Annotated[tuple[ExitAction, ...], LIVE] = ()

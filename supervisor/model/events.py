@@ -119,6 +119,20 @@ class Unhealthy(Struct, frozen=True):
     message: str
 
 
+class Hung(Struct, frozen=True):
+    """The child of this generation has missed its watchdog, or says that it hangs."""
+
+    generation: int
+    message: str
+
+
+class WatchdogSet(Struct, frozen=True):
+    """The child of this generation wants its watchdog to wait for so many seconds; 0: for ever."""
+
+    generation: int
+    seconds: float
+
+
 class Idle(Struct, frozen=True):
     """Nobody has needed the child of this generation for as long as it may be kept for nothing.
 
@@ -186,6 +200,8 @@ ComponentEvent = (
     | Ready
     | NotReady
     | Unhealthy
+    | Hung
+    | WatchdogSet
     | Idle
     | Listening
     | ListenFailed

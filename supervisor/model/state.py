@@ -48,10 +48,10 @@ class Exit(Struct, frozen=True, kw_only=True):
 
     Exactly one of `code`, `signal` and `stage` is set. `stage` names the step of a start that
     failed (`chdir`, `exec`, `user`, `listen`, `start-condition` …), or the check that did (`ready`,
-    `health`), or says that nobody needed it (`idle`) or saw it (`unobserved`); `errno` is the
-    system's reason. `at` is Unix time, `lasted` the seconds the child lived, `cpu` its processor
-    seconds, `peak` the largest resident size in bytes of any process it waited for. `oom`: the
-    kernel has killed it, for want of memory.
+    `health`, `watchdog`), or says that nobody needed it (`idle`) or saw it (`unobserved`);
+    `errno` is the system's reason. `at` is Unix time, `lasted` the seconds the child lived, `cpu`
+    its processor seconds, `peak` the largest resident size in bytes of any process it waited for.
+    `oom`: the kernel has killed it, for want of memory.
     """
 
     code: int | None = None
@@ -139,6 +139,8 @@ class State(Struct, frozen=True, kw_only=True):
     """Quick ends in a row; the delay before a restart grows with it."""
     restarts: int = 0
     """How often it was started again by us, in all."""
+    watchdog: float | None = None
+    """What the present child has made of its watchdog: seconds, 0 for none; None: nothing."""
     kills: int = 0
     """How often SIGKILL was sent to the present child's tree."""
     lost: tuple[int, ...] = ()

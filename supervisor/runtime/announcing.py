@@ -19,7 +19,24 @@ log = logging.getLogger(__name__)
 AT_ONCE: Final = 16
 """Datagrams that are read in one go, before everybody else gets a turn."""
 
+QUEUED: Final = 1024
+"""Datagrams that are read before it is said that one did not come: more than a queue mostly holds.
+Source: unix(7), `max_dgram_qlen`."""
+
 LONGEST_STATUS: Final = 500
+
+
+class Hearer(Protocol):
+    """What a child may say about its watchdog."""
+
+    def fed(self) -> None:
+        """It is well."""
+
+    def triggered(self) -> None:
+        """It hangs, and knows it."""
+
+    def set(self, seconds: float) -> None:
+        """It wants to be given so long from now on; 0: for ever."""
 
 
 class Voice(Protocol):
@@ -91,8 +108,9 @@ class ReadyPipe:
 class NotifySocket:
     """The socket whose path is the child's NOTIFY_SOCKET.
 
-    `READY=1`, `STATUS=…`, `STOPPING=1` and `EXTEND_TIMEOUT_USEC=…` are understood; the rest
-    (`MAINPID`, `WATCHDOG`, `FDSTORE` …) is nobody's. Source: sd_notify(3).
+    `READY=1`, `STATUS=…`, `STOPPING=1`, `EXTEND_TIMEOUT_USEC=…`, `WATCHDOG=1`, `WATCHDOG=trigger`
+    and `WATCHDOG_USEC=…` are understood; the rest (`MAINPID`, `FDSTORE` …) is nobody's. Source:
+    sd_notify(3).
     """
 
     def __init__(
@@ -104,9 +122,10 @@ class NotifySocket:
         *,
         status: Callable[[str], None],
         stopping: Callable[[], None],
+        watchdog: Hearer,
     ) -> None:
         self._system = system
-        self._status, self._stopping = status, stopping
+        self._status, self._stopping, self._watchdog = status, stopping, watchdog
         self.extra: tuple[tuple[int, int], ...] = ()
         self.environ: tuple[tuple[str, str], ...] = (("NOTIFY_SOCKET", path),)
         self._ready = trio.Event()
@@ -130,13 +149,24 @@ class NotifySocket:
         self._limit = None
         return None
 
+    def hear(self) -> None:
+        """Hear what has been said by now and nobody has heard."""
+        for _ in range(QUEUED // AT_ONCE):
+            if self._heard_all():
+                return
+
     def _read(self) -> None:
+        self._heard_all()
+
+    def _heard_all(self) -> bool:
+        """Hear some of what has been said; whether that was all."""
         for _ in range(AT_ONCE):
             datagram = self._system.receive(self._fd)
             if datagram is None:
-                return
+                return True
             for line in datagram.decode("utf-8", "replace").split("\n"):
                 self._hear(*line.partition("=")[::2])
+        return False
 
     def _hear(self, name: str, value: str) -> None:
         match name:
@@ -150,6 +180,12 @@ class NotifySocket:
             case "EXTEND_TIMEOUT_USEC" if value.isascii() and value.isdigit():
                 self._extended = trio.current_time() + int(value[:18]) / 1e6
                 self._put_off()
+            case "WATCHDOG" if value == "1":
+                self._watchdog.fed()
+            case "WATCHDOG" if value == "trigger":
+                self._watchdog.triggered()
+            case "WATCHDOG_USEC" if value.isascii() and value.isdigit():
+                self._watchdog.set(int(value[:18]) / 1e6)
             case _:
                 pass
 

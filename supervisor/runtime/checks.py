@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import trio
 
 from supervisor.model.effects import Level, Note
-from supervisor.model.events import NotReady, Ready, Unhealthy
+from supervisor.model.events import Hung, NotReady, Ready, Unhealthy, WatchdogSet
 from supervisor.model.plaintext import told_url
 from supervisor.runtime.announcing import NotifySocket, ReadyPipe, Voice
 from supervisor.runtime.errands import KILL_AGAIN, Errand, Errands, named, outcome
+from supervisor.runtime.watchdog import Watchdog
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,11 +37,16 @@ STATUS_EVERY: Final = 1.0
 """Seconds between two status lines of one child that are told; the last one always is."""
 
 
+Fact = Ready | NotReady | Unhealthy | Hung | WatchdogSet
+"""What is found out about a child."""
+
+
 class Handover(NamedTuple):
     """What a child is started with so that it can answer, see `Launch`."""
 
     extra: tuple[tuple[int, int], ...] = ()
     environ: tuple[tuple[str, str], ...] = ()
+    own_pid: tuple[str, ...] = ()
 
 
 class _Watch:
@@ -49,12 +55,18 @@ class _Watch:
     def __init__(self, key: Key, generation: int, spec: Component) -> None:
         self.key, self.generation, self.spec = key, generation, spec
         self.voice: Voice | None = None
+        """By which it says that it is ready."""
+        self.socket: NotifySocket | None = None
+        self.watchdog: Watchdog | None = None
         self.scope = trio.CancelScope()
         self.begun = False
         self.ready = False
         """Whether it is known to be ready, as another piesd has heard it."""
         self.busy = False
         """Whether a task looks after it."""
+        self.guarded = False
+        """Whether its watchdog counts."""
+        self.guard = trio.CancelScope()
         self.health = trio.CancelScope()
         """What a change of the health check cancels."""
         self.over = False
@@ -66,6 +78,11 @@ class _Watch:
         self.last = ""
         """Why the latest try for readiness was in vain."""
 
+    def voices(self) -> list[Voice]:
+        """Return all by which the child can say something."""
+        both = (self.voice, self.socket)
+        return [each for each in dict.fromkeys(both) if each is not None]
+
 
 class Checks:
     """All watches. Everything is done in tasks of which each may fail alone."""
@@ -76,7 +93,7 @@ class Checks:
         errands: Errands,
         tasks: Tasks,
         network: Network,
-        happened: Callable[[Key, Ready | NotReady | Unhealthy], None],
+        happened: Callable[[Key, Fact], None],
         tell: Callable[[Note], None],
         notify_prefix: str | None,
         sockets: Callable[[Key], tuple[int, ...]] = lambda _key: (),
@@ -106,15 +123,18 @@ class Checks:
         Raises:
             OSError: with the reason.
         """
-        watch = _Watch(key, generation, spec)
+        watch = self._watches[key] = _Watch(key, generation, spec)
         if spec.ready is not None and spec.ready.kind == "fd":
             watch.voice = ReadyPipe(self._system, spec.ready.fd)
-        elif spec.ready is not None and spec.ready.kind == "notify":
-            watch.voice = self._notify_socket(watch)
-        self._watches[key] = watch
-        if watch.voice is None:
-            return Handover()
-        return Handover(watch.voice.extra, watch.voice.environ)
+        if _announces(spec) or spec.watchdog:
+            self._open_socket(watch, spec.watchdog)
+        handed = Handover()
+        for voice in watch.voices():
+            handed = Handover(handed.extra + voice.extra, handed.environ + voice.environ)
+        if not spec.watchdog:
+            return handed
+        usec = ("WATCHDOG_USEC", str(round(spec.watchdog * 1e6)))
+        return Handover(handed.extra, (*handed.environ, usec), ("WATCHDOG_PID",))
 
     def begin(self, key: Key, generation: int) -> None:
         """The child runs: look after it."""
@@ -122,19 +142,38 @@ class Checks:
         if watch is None or watch.generation != generation:
             return
         watch.begun = True
-        if watch.voice is not None:
-            watch.voice.launched()
+        for voice in watch.voices():
+            voice.launched()
+        if watch.watchdog is not None:
+            watch.watchdog.begin()
+        if watch.over:
+            return
+        if watch.spec.ready is None or watch.ready:
+            self._guard(watch)
         if watch.spec.ready is not None or watch.spec.health is not None:
             self._look_after(watch)
 
-    def resume(self, key: Key, generation: int, spec: Component, *, ready: bool) -> None:
-        """Look after a child that another piesd has started, and that was *ready* or not."""
+    def resume(
+        self,
+        key: Key,
+        generation: int,
+        spec: Component,
+        *,
+        ready: bool,
+        watchdog: float | None = None,
+    ) -> None:
+        """Look after a child that another piesd has started, and that was *ready* or not.
+
+        Its watchdog counts anew: nobody has heard it meanwhile. *watchdog* is what it has made of
+        that, see `State`.
+        """
         watch = self._watches[key] = _Watch(key, generation, spec)
         watch.ready = ready
         kind = None if spec.ready is None else spec.ready.kind
-        if kind == "notify":
+        seconds = spec.watchdog if watchdog is None else watchdog
+        if kind == "notify" or spec.watchdog:
             try:
-                watch.voice = self._notify_socket(watch)
+                self._open_socket(watch, seconds)
             except OSError as error:
                 text = f"cannot hear what {key!r} says about itself: {error.strerror or error}"
                 self._note(watch, "unheard", text, "error")
@@ -152,8 +191,9 @@ class Checks:
         del self._watches[key]
         watch.over = True
         watch.scope.cancel()
-        if watch.voice is not None:
-            watch.voice.close()
+        watch.guard.cancel()
+        for voice in watch.voices():
+            voice.close()
 
     def retune(self, key: Key, spec: Component) -> None:
         """Go on with the health check of *spec*."""
@@ -173,7 +213,24 @@ class Checks:
         watch = self._watches.get(key)
         return watch.status if watch else ""
 
-    def _notify_socket(self, watch: _Watch) -> NotifySocket:
+    def _open_socket(self, watch: _Watch, seconds: float) -> None:
+        """Let the child say something about itself, and have it *seconds* for its watchdog.
+
+        Raises:
+            OSError: with the reason.
+        """
+        watchdog = Watchdog(
+            seconds,
+            hear=lambda: watch.socket.hear() if watch.socket is not None else None,
+            changed=partial(self._watchdog_set, watch),
+            hangs=partial(self._hangs, watch),
+        )
+        watch.socket = self._notify_socket(watch, watchdog)
+        watch.watchdog = watchdog
+        if _announces(watch.spec):
+            watch.voice = watch.socket
+
+    def _notify_socket(self, watch: _Watch, watchdog: Watchdog) -> NotifySocket:
         if self._notify_prefix is None:
             raise OSError("there is no runtime directory for its notification socket")
         # Another piesd that goes on where this one ends must find it at the same place, for whose
@@ -187,6 +244,7 @@ class Checks:
             watch.generation,
             status=partial(self._said, watch),
             stopping=partial(self._stopping, watch),
+            watchdog=watchdog,
         )
 
     # --- the life of a watch
@@ -200,13 +258,27 @@ class Checks:
             with watch.scope:
                 check = watch.spec.ready
                 if check is not None and not watch.ready:
-                    watch.over = not await self._becomes_ready(watch, check)
+                    watch.ready = await self._becomes_ready(watch, check)
+                    watch.over |= not watch.ready
+                self._guard(watch)
                 while not watch.over and watch.spec.health is not None:
                     with trio.CancelScope() as watch.health:
                         await self._fails(watch, watch.spec.health)
                         watch.over = True
         finally:
             watch.busy = False
+
+    def _guard(self, watch: _Watch) -> None:
+        """Let the watchdog count, once, if there is one and the child has to be well."""
+        if watch.watchdog is None or watch.guarded or watch.over:
+            return
+        watch.guarded = True
+        self._tasks.start(f"the watchdog of {watch.key}", partial(self._watch_dog, watch))
+
+    async def _watch_dog(self, watch: _Watch) -> None:
+        assert watch.watchdog is not None
+        with watch.guard:
+            await watch.watchdog.watch()
 
     async def _becomes_ready(self, watch: _Watch, check: Check) -> bool:
         """Wait until it is ready and say so, or say why it is not."""
@@ -333,9 +405,24 @@ class Checks:
         """What is going down by itself is not asked whether it is well."""
         watch.over = True
         watch.health.cancel()
+        watch.guard.cancel()
+
+    def _watchdog_set(self, watch: _Watch, seconds: float) -> None:
+        self._happened(watch.key, WatchdogSet(watch.generation, seconds))
+
+    def _hangs(self, watch: _Watch, why: str) -> None:
+        if watch.over:
+            return
+        self._stopping(watch)
+        self._happened(watch.key, Hung(watch.generation, why))
 
     def _note(self, watch: _Watch, kind: str, text: str, level: Level = "info") -> None:
         self._tell(Note(watch.key, kind, level, text))
+
+
+def _announces(spec: Component) -> bool:
+    """Return whether it says on a socket of its own that it is ready."""
+    return spec.ready is not None and spec.ready.kind == "notify"
 
 
 def subject(check: Check) -> str:

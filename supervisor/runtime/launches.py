@@ -136,7 +136,7 @@ class Launches:
             stderr=stderr,
             extra=(*passed.extra, *handover.extra),
             environ=(*passed.environ, *handover.environ),
-            own_pid=LISTEN_PID if passed.extra else None,
+            own_pid=(*passed.own_pid, *handover.own_pid) or None,
         )
 
     def _about(self, spawn: Spawn, hosts: tuple[str, str]) -> tuple[tuple[str, str], ...]:
@@ -202,4 +202,4 @@ def _passed(key: Key, spec: Component, sockets: tuple[int, ...]) -> Handover:
     """Return how listening sockets are handed over. Source: sd_listen_fds(3)."""
     names = spec.socket_names or (key.partition("#")[0],) * len(sockets)
     environ = (("LISTEN_FDS", str(len(sockets))), ("LISTEN_FDNAMES", ":".join(names)))
-    return Handover(tuple(enumerate(sockets, FIRST_PASSED)), environ)
+    return Handover(tuple(enumerate(sockets, FIRST_PASSED)), environ, (LISTEN_PID,))

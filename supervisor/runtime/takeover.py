@@ -165,7 +165,9 @@ class Takeover:
         self._system.limit(key, spec.cgroup)
         self._outputs.started(key, pid)
         if "#" not in key:
-            self._checks.resume(key, generation, spec, ready=memo.state.ready)
+            self._checks.resume(
+                key, generation, spec, ready=memo.state.ready, watchdog=memo.state.watchdog
+            )
         elif isinstance(memo.link, Connection) and not spec.owned:
             self._idle.serves(key, generation, spec, self._system.flow_of(key, generation))
 

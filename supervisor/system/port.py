@@ -37,8 +37,8 @@ class Launch(Struct, frozen=True, kw_only=True):
     """Pairs of a number from 3 on and a descriptor that the child has under that number."""
     environ: tuple[tuple[str, str], ...] = ()
     """Variables that come on top of the environment that the component asks for."""
-    own_pid: str | None = None
-    """The name of a variable that tells the child its own PID."""
+    own_pid: tuple[str, ...] | None = None
+    """The names of the variables that tell the child its own PID, if there are any."""
 
 
 class Launched(Struct, frozen=True):

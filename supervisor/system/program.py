@@ -37,8 +37,8 @@ class Program(Struct, frozen=True, kw_only=True):
     identity: Identity | None
     traits: Traits = Traits()
     bounds: Bounds = Bounds()
-    own_pid: str | None = None
-    """The name of a variable that tells it its own PID."""
+    own_pid: tuple[str, ...] | None = None
+    """The names of the variables that tell it its own PID, if there are any."""
     place: Callable[[int], object] | None = None
     """Puts it, by its number, where it belongs before it executes."""
 

@@ -45,7 +45,7 @@ FORK_EXEC = _find_fork_exec()
 # makes CPython fork, because it does not trust the C library to change users under vfork.
 _TAKES_ALLOW_VFORK = sys.version_info < (3, 14)
 
-_TELL_PID = b'export %s=$$; shift; exec "$0" "$@"'
+_TELL_PID = b'export %s; shift; exec "$0" "$@"'
 """What a shell does to tell a program its own PID: the shell becomes that program."""
 
 _SLOW_SEATS = threading.Lock()
@@ -319,7 +319,8 @@ def start_slowly(
     environ = dict(entry.split(b"=", 1) for entry in program.env)
     argv, executable = program.argv, os.fsencode(program.named)
     if program.own_pid is not None:
-        argv = [b"/bin/sh", b"-c", _TELL_PID % os.fsencode(program.own_pid), executable, *argv]
+        told = b" ".join(os.fsencode(name) + b"=$$" for name in program.own_pid)
+        argv = [b"/bin/sh", b"-c", _TELL_PID % told, executable, *argv]
         executable = b"/bin/sh"
 
     def popen() -> subprocess.Popen[bytes]:

@@ -71,6 +71,7 @@ VALUES: dict[str, dict[str, tuple[list[str], list[str], list[str]]]] = {
         "env-keep": (["'PATH'", "['LC_*']"], ["{}", "['']"], []),
         "stop-signal": (["15", "'TERM'", "'SIGRTMIN+1'"], ["0", "99", "[]"], ["'NOPE'"]),
         "stop-timeout": (["0", "2.5", "5"], ["-1", "'5'", "true", "1e10"], []),
+        "watchdog": (["0", "2.5", "5"], ["-1", "'5'", "true", "1e10"], []),
         "respawn": (
             ["{}", "{ max = 1, window = 0.5, sleep = 0, delay = 30, delay-max = 30 }"],
             ["{ max = 0 }", "{ window = 0 }", "{ nope = 1 }", "1", "{ delay = -1 }"],

@@ -192,9 +192,8 @@ def test_neighbours_are_listed_and_targets_are_not() -> None:
 
 
 def test_what_cannot_be_carried_over_is_listed() -> None:
-    assert told("ProtectSystem=full\nWatchdogSec=30\nExecReload=/bin/kill -HUP $MAINPID") == [
+    assert told("ProtectSystem=full\nExecReload=/bin/kill -HUP $MAINPID") == [
         "Service.ProtectSystem: is not carried over",
-        "Service.WatchdogSec: is not carried over: see health",
         "Service.ExecReload: is not carried over: use piesctl signal HUP web",
     ]
     assert told("X-Foo=1\n[Install]\nWantedBy=multi-user.target") == []

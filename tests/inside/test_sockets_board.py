@@ -152,7 +152,7 @@ async def test_a_server_on_demand_is_started_by_its_first_client(
             await home.rest()
             (launch,) = home.system.launches
             assert launch.extra == ((3, listening(home, PORT)),)
-            assert launch.own_pid == "LISTEN_PID"
+            assert launch.own_pid == ("LISTEN_PID",)
             assert launch.stdin is None
 
 

@@ -78,6 +78,16 @@ async def test_a_child_has_a_session_of_its_own_and_nothing_but_0_1_2(both: Real
     assert os.getsid(pid) == os.getpgid(pid) == pid
 
 
+async def test_a_child_finds_its_number_under_all_names_that_it_is_told_it_by(
+    both: RealChildren,
+) -> None:
+    command = ("/bin/sh", "-c", "echo $LISTEN_PID $A_LONGER_NAME $X $Y")
+    names = ("LISTEN_PID", "A_LONGER_NAME", "X")
+    environ = (("X", "old"), ("Y", "kept"))
+    started = both.start(argv=command, own_pid=names, environ=environ)
+    assert await started.line() == f"{await started.pid()} " * 3 + "kept"
+
+
 async def test_a_child_blocks_nothing_and_ignores_nothing_of_what_python_ignores(
     both: RealChildren,
 ) -> None:
@@ -568,10 +578,10 @@ async def test_without_fork_exec_a_program_is_told_its_own_pid(
     without_fork_exec: RealChildren,
 ) -> None:
     children = without_fork_exec
-    command = ("/bin/sh", "-c", 'echo "$LISTEN_PID $$ $0 $*"', "a  b", "c")
-    started = children.start("a", argv=command, own_pid="LISTEN_PID")
-    assert (await started.output()).split("\n")[0] == f"{await started.pid()} " * 2 + "a  b c"
-    failed = children.start("b", argv=("/no/such",), own_pid="LISTEN_PID")
+    command = ("/bin/sh", "-c", 'echo "$LISTEN_PID $WATCHDOG_PID $$ $0 $*"', "a  b", "c")
+    started = children.start("a", argv=command, own_pid=("LISTEN_PID", "WATCHDOG_PID"))
+    assert (await started.output()).split("\n")[0] == f"{await started.pid()} " * 3 + "a  b c"
+    failed = children.start("b", argv=("/no/such",), own_pid=("LISTEN_PID",))
     await failed.pid()  # Only the shell finds out that there is no such program.
     codes = {(await children.reaped()).exit.code for _ in range(2)}
     assert codes == {0, 127}

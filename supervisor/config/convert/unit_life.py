@@ -65,7 +65,7 @@ def _restarts(service: Service, *, once: bool) -> None:
     if word in ("no", "on-watchdog") or word not in _RESTARTS:
         service.set("mode", "once", line)
         if setting and word == "on-watchdog":
-            service.leave(setting, "there is no watchdog; see health")
+            service.leave(setting, "a once that hangs is ended, and not run again")
         return
     if once and setting:
         service.note(setting, "it is of type oneshot, and is run again whenever it has ended")
@@ -155,6 +155,8 @@ def _timeouts(service: Service, *, notify: bool) -> None:
     start = both if start is None else start
     stop = both if stop is None else stop
     line = service.line_of("TimeoutStopSec")
+    if watchdog := service.seconds("WatchdogSec"):
+        service.set("watchdog", tidy(watchdog), service.line_of("WatchdogSec"))
     service.set("stop-timeout", tidy(_USUAL_STOP if stop is None else stop), line)
     if notify:
         seconds = start or (LONGEST if start == 0 else None)

@@ -50,7 +50,6 @@ _INSTEAD = {
     "Service.ExecStop": "it is stopped by stop-signal",
     "Service.ExecStopPost": "see exec in on-exit, for when it ends by itself",
     "Service.ExecReload": "piesctl signal sends a signal",
-    "Service.WatchdogSec": "see health",
     "Service.RuntimeMaxSec": "",
     "Service.PIDFile": "piesd follows the process that it has started",
     "Service.BusName": "it counts as up as soon as it runs; see ready",

@@ -324,6 +324,17 @@ HEALTH = Key(
     shown="none",
     meaning="asked again and again once it is up; one that fails too often is restarted",
 )
+WATCHDOG = Key(
+    name="watchdog",
+    kind=Seconds(),
+    default=0.0,
+    shown="0",
+    modes=frozenset(Mode) - {Mode.INETD},
+    meaning=(
+        "so often at least it has to send `WATCHDOG=1` to `NOTIFY_SOCKET` once it is up, or it is "
+        "taken as hung and restarted; 0 for never"
+    ),
+)
 ON_EXIT = Key(
     name="on-exit",
     kind=ON_EXIT_TABLES,
@@ -415,6 +426,7 @@ COMPONENT_KEYS = KeySet(
         START_CONDITION,
         READY,
         HEALTH,
+        WATCHDOG,
         STOP_SIGNAL,
         STOP_TIMEOUT,
         SIGGROUP,
