@@ -34,11 +34,15 @@ from supervisor.model.events import (
     ComponentEvent,
     DeadlineReached,
     EngineEvent,
+    Excused,
     Exited,
     Happened,
+    Hung,
     Hurry,
+    ListenFailed,
     Lower,
     MailTried,
+    NotReady,
     Order,
     Release,
     Remove,
@@ -56,6 +60,7 @@ from supervisor.model.events import (
     Tested,
     TimePassed,
     TreeChanged,
+    Unhealthy,
 )
 from supervisor.model.state import Phase, Stage, State
 
@@ -65,6 +70,7 @@ _REQUESTS: dict[Action, type[Start | Stop | Restart]] = {
     "restart": Restart,
 }
 _ENDS: frozenset[type[ComponentEvent]] = frozenset({Exited, SpawnFailed, TreeChanged})
+_FAILURES = _ENDS | {ListenFailed, NotReady, Unhealthy, Hung}
 
 
 class Engine:
@@ -220,11 +226,30 @@ class Engine:
         end = own_end(self.world, key, event)
         if end is not None:
             self._actions.prepare(key, end)
+        fails = type(event) in _FAILURES
+        was_available = fails and self.world.is_component(key) and self.world.available(key)
         self._core.tell(key, event)
+        if fails:
+            self._excuse(key, was_available=was_available)
         if type(event) in _ENDS:
             self._ending.judge(key)
         if end is not None:
             self._actions.carry_out(end)
+
+    def _excuse(self, key: Key, *, was_available: bool) -> None:
+        """Count no failure of what fails together with its prerequisite, whoever is noticed first.
+
+        Args:
+            was_available: whether *key* was what others need before it failed.
+        """
+        world = self.world
+        if world.unmet.get(key) and world.states[key].excuse is not None:
+            self._core.tell(key, Excused())
+        if not was_available or world.up(key):
+            return
+        for tag in world.graph.all_dependents(key):
+            if tag in world.states and world.states[tag].excuse is not None:
+                self._core.tell(tag, Excused())
 
     def _look_again(self, key: Key) -> None:
         """Give up a start that a reload has overtaken while its condition was asked.

@@ -25,6 +25,7 @@ from supervisor.model.errors import IllegalEvent
 from supervisor.model.events import (
     ComponentEvent,
     DeadlineReached,
+    Excused,
     Exited,
     Hung,
     Idle,
@@ -49,7 +50,7 @@ from supervisor.model.events import (
     Unhealthy,
     WatchdogSet,
 )
-from supervisor.model.state import Exit, Phase, State, Wish
+from supervisor.model.state import Excuse, Exit, Phase, State, Wish
 
 KILL_AGAIN = 1.0
 """Seconds after a SIGKILL until the tree is looked at and killed again: it may have forked."""
@@ -62,6 +63,10 @@ LISTEN_AGAIN = 1.0
 
 CHECKS = ("ready", "health", "watchdog")
 """The stages of an end that a check of ours caused, see `Exit`."""
+
+CORRELATED = 5.0
+"""Seconds between a failure and that of a prerequisite which are taken to have one cause: it may
+lose its connections long before we hear of its end, as while it writes a core."""
 
 IDLE = "idle"
 """The stage of an end that had no other cause than that nobody needed it any more."""
@@ -187,11 +192,15 @@ def step(  # noqa: C901, PLR0915 - It is one table.
         case DeadlineReached() if phase is Phase.SLEEPING:
             return _wait(state, now), ()
 
+        # --- a rule that seldom applies
+        case Excused():
+            return _excused(state, now), ()
+
         # --- requests: they change what is wanted
         case Start(by, at):
             wish = Wish("start", by, at)
             if phase in (Phase.STOPPED, Phase.FINISHED, Phase.SLEEPING):
-                return _wait(state, now, wanted=True, wish=wish, starts=(), failures=0), ()
+                return _wait(_forgiven(state), now, wanted=True, wish=wish), ()
             # What is going down comes up again afterwards, even if it was to run only once.
             return replace(
                 state, wanted=True, wish=wish, renew=state.renew or phase is Phase.STOPPING
@@ -201,7 +210,7 @@ def step(  # noqa: C901, PLR0915 - It is one table.
             if state.live:
                 return replace(state, wanted=True, renew=True, wish=wish, failures=0), ()
             if phase in (Phase.STOPPED, Phase.FINISHED, Phase.SLEEPING):
-                return _wait(state, now, wanted=True, wish=wish, starts=(), failures=0), ()
+                return _wait(_forgiven(state), now, wanted=True, wish=wish), ()
             return replace(state, wanted=True, wish=wish), ()
         case Stop(by, at):
             wish = Wish("stop", by, at)
@@ -215,7 +224,7 @@ def step(  # noqa: C901, PLR0915 - It is one table.
                 return _enter(state, Phase.STOPPED, now), ()
             return state, ()
         case Reset():
-            state = replace(state, starts=(), failures=0)
+            state = _forgiven(state)
             if phase is Phase.SLEEPING or (phase is Phase.STOPPED and state.refused):
                 return _wait(state, now), ()
             return state, ()
@@ -256,6 +265,21 @@ def _wait(state: State, now: float, **fields: object) -> State:
     """Enter WAITING, ready for a new child."""
     waiting = replace(_enter(state, Phase.WAITING, now), refused="")
     return replace(waiting, pid=None, lost=(), lowered=False, renew=False, kills=0, **fields)
+
+
+def _forgiven(state: State) -> State:
+    """Forget that it ever failed."""
+    return replace(state, starts=(), failures=0, excuse=None)
+
+
+def _excused(state: State, now: float) -> State:
+    """Take back the failures of the last moments; one that sleeps because of them is awake."""
+    excuse = state.excuse
+    if excuse is None or now - excuse.at > CORRELATED:
+        return state
+    present = state.starts[-1:] if state.live else ()
+    state = replace(state, starts=(*excuse.starts, *present), failures=excuse.failures, excuse=None)
+    return _wait(state, now) if state.phase is Phase.SLEEPING else state
 
 
 def _release(key: Key, spec: Component, state: State, now: float) -> Step:
@@ -365,7 +389,11 @@ def _ended(
     if not state.wanted:
         return _enter(state, Phase.STOPPED, now)
     if not by_itself:
-        return _wait(state, now)
+        # A run that we have ended is neither a failure nor one of the starts that are too many.
+        return _wait(state, now, starts=state.starts[:-1])
+    excuse = state.excuse
+    if excuse is None or now - excuse.at > CORRELATED:
+        excuse = Excuse(now, state.starts[:-1], state.failures)
     lasted = state.last_exit.lasted if state.last_exit else 0.0
     verdict = after_end(
         spec.respawn,
@@ -382,6 +410,7 @@ def _ended(
         now,
         starts=verdict.starts,
         failures=verdict.failures,
+        excuse=excuse,
         restarts=state.restarts + 1,
     )
     if verdict.until is None:

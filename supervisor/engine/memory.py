@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from supervisor.engine.world import Link, World
 from supervisor.model.component import Address, Component, Key, Tag
-from supervisor.model.state import Phase, Stage, State
+from supervisor.model.state import Excuse, Phase, Stage, State
 
 
 class Memo(Struct, frozen=True, kw_only=True):
@@ -82,9 +82,18 @@ def shifted(state: State, by: float) -> State:
         deadline=None if state.deadline is None else state.deadline + by,
         since=state.since + by,
         born=state.born + by,
-        starts=tuple(start + by for start in state.starts),
+        starts=_shifted(state.starts, by),
+        excuse=None if state.excuse is None else _later(state.excuse, by),
         minute=state.minute + by,
     )
+
+
+def _later(excuse: Excuse, by: float) -> Excuse:
+    return replace(excuse, at=excuse.at + by, starts=_shifted(excuse.starts, by))
+
+
+def _shifted(times: tuple[float, ...], by: float) -> tuple[float, ...]:
+    return tuple(time + by for time in times)
 
 
 def begun_anew(state: State, now: float) -> State:
@@ -102,6 +111,7 @@ def begun_anew(state: State, now: float) -> State:
         listener=False,
         renew=False,
         lowered=False,
+        starts=state.starts[:-1],
     )
 
 

@@ -9,6 +9,7 @@ from supervisor.model.effects import Level, Note
 from supervisor.model.events import (
     ComponentEvent,
     DeadlineReached,
+    Excused,
     Hung,
     Idle,
     ListenFailed,
@@ -62,8 +63,8 @@ def note_for(
             return Note(key, "exited", "warning", text)
         case Phase.STOPPING:
             return _stopping(key, event)
-        case Phase.WAITING if isinstance(event, DeadlineReached):
-            return Note(key, "retry", "info", f"{key!r} is tried again")
+        case Phase.WAITING if old.phase is Phase.SLEEPING:
+            return _awake(key, event)
         case Phase.STOPPED | Phase.FINISHED | Phase.SLEEPING | Phase.WAITING if old.live:
             return _end(key, spec, old, new, now)
         case Phase.STOPPED:
@@ -88,6 +89,16 @@ def _bad_news(
     if isinstance(event, Tested) and new.refused:
         text = f"{key!r} is not started: {new.refused}"
         return Note(key, "not-started", "warning", text)
+    return None
+
+
+def _awake(key: Key, event: ComponentEvent) -> Note | None:
+    """Tell that it does not sleep any more, where nobody has asked for that."""
+    if isinstance(event, Excused):
+        text = f"the end of {key!r} does not count: what it needs went down with it"
+        return Note(key, "excused", "info", text)
+    if isinstance(event, DeadlineReached):
+        return Note(key, "retry", "info", f"{key!r} is tried again")
     return None
 
 

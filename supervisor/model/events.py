@@ -175,6 +175,10 @@ class DeadlineReached(Struct, frozen=True):
 # --- rules: what the engine concludes from the neighbours -----------------------------------
 
 
+class Excused(Struct, frozen=True):
+    """What it needs has failed as well: the failures of these moments are not its own."""
+
+
 class Release(Struct, frozen=True):
     """No gate blocks: start now."""
 
@@ -208,6 +212,7 @@ ComponentEvent = (
     | ListenerClosed
     | Taken
     | DeadlineReached
+    | Excused
     | Release
     | Lower
 )

@@ -99,6 +99,14 @@ class Stage(StrEnum):
     ENDED = "ended"
 
 
+class Excuse(Struct, frozen=True):
+    """The counters before a failure at `at`, should that turn out to be no fault of its own."""
+
+    at: float
+    starts: tuple[float, ...]
+    failures: int
+
+
 class Wish(Struct, frozen=True):
     """Who asked for what last. `by` is empty for the configuration itself, `at` is Unix time."""
 
@@ -137,6 +145,8 @@ class State(Struct, frozen=True, kw_only=True):
     starts: tuple[float, ...] = ()
     failures: int = 0
     """Quick ends in a row; the delay before a restart grows with it."""
+    excuse: Excuse | None = None
+    """Of the latest failures that may have had one cause."""
     restarts: int = 0
     """How often it was started again by us, in all."""
     watchdog: float | None = None
