@@ -12,7 +12,7 @@ from histories import examples
 from simulation import Simulation
 from supervisor.engine.machine import CORRELATED
 from supervisor.model.component import Component, Mode, Respawn
-from supervisor.model.effects import Spawn
+from supervisor.model.effects import Effect, Spawn
 from supervisor.model.events import Exited, Happened, Spawned
 from supervisor.model.state import Exit, Phase
 
@@ -159,6 +159,7 @@ def test_a_thousand_dependents_are_all_started_by_the_one_event_of_its_return() 
     tags = [f"d{number}" for number in range(1000)]
     sim = running(component("root"), *(component(tag, "root") for tag in tags))
     fail(sim, "root")
+    effects: list[Effect] = []
     for tag in tags:
         child = sim.child(tag)
         del sim.children[child]
