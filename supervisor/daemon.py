@@ -384,6 +384,7 @@ class Daemon:
                     "the start",
                     now,
                     self.plan.daemon.runlevel,
+                    self.plan.daemon.max_starting,
                 )
             )
             runner.tell_news()

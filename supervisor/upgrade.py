@@ -175,7 +175,12 @@ def rehearse(kept: Kept | None, plan: Plan) -> list[Effect]:
     engine.world.init = bool(memory.general.boot_state)
     engine.recall(memory, now)
     apply = Apply(
-        plan.components, plan.daemon.shutdown_timeout, "the take-over", 0.0, plan.daemon.runlevel
+        plan.components,
+        plan.daemon.shutdown_timeout,
+        "the take-over",
+        0.0,
+        plan.daemon.runlevel,
+        plan.daemon.max_starting,
     )
     effects = engine.handle(apply, now)
     return [each for each in effects if not isinstance(each, Note | Retune | Record)]

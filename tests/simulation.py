@@ -75,6 +75,7 @@ class Simulation:
         shutdown_timeout: float = 5.0,
         init: bool = False,
         runlevel: str = "",
+        max_starting: int = 0,
     ) -> None:
         self.now = 1000.0
         self.engine = Engine(
@@ -125,7 +126,7 @@ class Simulation:
         """Called when the engine has handled an event, before anything is done about it."""
         self._pid = 100
         self._connection = 0
-        self.post(Apply(tuple(components), shutdown_timeout, runlevel=runlevel))
+        self.post(Apply(tuple(components), shutdown_timeout, "", 0.0, runlevel, max_starting))
 
     # --- driving
 
@@ -508,6 +509,17 @@ class Simulation:
 
     def check(self) -> None:
         world = self.engine.world
+        rising = [
+            key
+            for key, state in world.states.items()
+            if key not in world.links
+            and not (world.specs[key].listens or world.specs[key].internal)
+            and state.deadline is not None
+            and (
+                state.phase is Phase.STARTING or (state.phase is Phase.RUNNING and not state.ready)
+            )
+        ]
+        assert sorted(world.slots.taken) == sorted(rising), f"{rising} are on their way up"
         for key, state in world.states.items():
             up = state.phase in (Phase.RUNNING, Phase.LISTENING)
             assert up or not state.ready, f"{key} is {state.phase} and ready"

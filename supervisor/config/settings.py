@@ -164,6 +164,7 @@ def _daemon(
         pipe_size=fields.need(keys.PIPE_SIZE),
         cgroups=cast('Literal["limits", "all"]', fields.need(keys.CGROUPS)),
         shutdown_timeout=fields.need(keys.SHUTDOWN_TIMEOUT),
+        max_starting=fields.need(keys.MAX_STARTING),
         log_level=cast('Literal["debug", "info", "warning", "error"]', fields.need(keys.LOG_LEVEL)),
         log_format=cast('Literal["auto", "text", "logfmt", "json"]', fields.need(keys.LOG_FORMAT)),
         log=cast('Literal["stderr", "syslog", "journal"]', fields.need(keys.LOG)),

@@ -43,7 +43,7 @@ _WORDS = {
     "live": "changed in place",
 }
 _KEY_NAMES = {"sockets": "socket"}
-_LIVE_SETTINGS = frozenset({"shutdown_timeout", "runlevel"})
+_LIVE_SETTINGS = frozenset({"shutdown_timeout", "runlevel", "max_starting"})
 _AT_ONCE = frozenset({"acl", "admin_acl", "user_acl", "providers", "realm", "tls", "anonymous"})
 """Settings of the control interface that hold for the next request after a reload."""
 
@@ -232,6 +232,7 @@ class Configuration:
             caller.name,
             self._runner.system.wall(),
             plan.daemon.runlevel,
+            plan.daemon.max_starting,
         )
         self._runner.post(apply)
         self.plan, self._signatures = plan, signatures

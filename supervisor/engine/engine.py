@@ -18,6 +18,7 @@ from supervisor.engine.places import Places
 from supervisor.engine.plan import difference
 from supervisor.engine.runlevels import Levels
 from supervisor.engine.shutdown import Ending
+from supervisor.engine.slots import needs_slot
 from supervisor.engine.world import Command, Connection, World, excludes_others
 from supervisor.model.component import Component, Key, Mode, Tag
 from supervisor.model.effects import (
@@ -326,6 +327,7 @@ class Engine:
         """Go over to new components: one transition, whatever changed together."""
         world = self.world
         self._ending.timeout = apply.shutdown_timeout
+        world.slots.most = apply.max_starting
         first = world.stage is Stage.NEW
         old = [world.specs[key] for key in world.ordered() if world.is_component(key)]
         changes = difference(
@@ -451,7 +453,9 @@ class Engine:
                         heapq.heappush(heap, (world.position(key), key))
                 world.dirty.clear()
             if not heap:
-                return
+                if not self._admit():
+                    return
+                continue
             _, key = heapq.heappop(heap)
             while heap and heap[0][1] == key:
                 heapq.heappop(heap)
@@ -465,7 +469,12 @@ class Engine:
         if state.phase is Phase.WAITING:
             if isinstance(world.links.get(key), Connection) and world.should_be_down(key):
                 self._core.forget(key)
-            elif blocked_by(world, key) is None:
+                return
+            block = blocked_by(world, key)
+            if world.slots.most and key not in world.links and needs_slot(world.specs[key]):
+                if block is None or block.type == "max-starting":
+                    world.slots.wait(key, state.since, world.position(key))
+            elif block is None:
                 self._release(key)
             return
         if state.phase not in (Phase.STARTING, Phase.RUNNING, Phase.LISTENING):
@@ -478,6 +487,17 @@ class Engine:
         if self.stage is Stage.NORMAL and (asked := self._levels.patience(key)) is not None:
             patience = asked
         self._core.tell(key, Lower(patience))
+
+    def _admit(self) -> bool:
+        """Start the next of those that wait only for their turn; whether there was one."""
+        world = self.world
+        key = world.slots.next()
+        if key is None:
+            return False
+        state = world.states.get(key)
+        if state is not None and state.phase is Phase.WAITING and blocked_by(world, key) is None:
+            self._release(key)
+        return True
 
     def _release(self, key: Key) -> None:
         self._core.tell(key, Release())

@@ -18,6 +18,7 @@ from supervisor.engine.levelgates import (
 )
 from supervisor.engine.machine import CHECKS, IDLE
 from supervisor.engine.modes import ONE_RUN
+from supervisor.engine.slots import needs_slot
 from supervisor.engine.world import (
     GOING_DOWN,
     Command,
@@ -28,6 +29,9 @@ from supervisor.engine.world import (
 from supervisor.model.component import Check, Key, Mode, Tag
 from supervisor.model.plaintext import told_url
 from supervisor.model.state import UNOBSERVED, Block, Exit, Phase, Stage
+
+SHOWN = 5
+"""Tags that a message names."""
 
 Gate = Callable[[World, Key], Block | None]
 
@@ -277,6 +281,16 @@ def no_free_slot(world: World, key: Key) -> Block | None:
     )
 
 
+def too_many_starting(world: World, key: Key) -> Block | None:
+    """As many components are on their way up as may be at once."""
+    slots, waits = world.slots, world.states[key].phase is Phase.WAITING
+    if not (waits and slots.full) or key in world.links or not needs_slot(world.specs[key]):
+        return None
+    tags = tuple(slots.taken)
+    message = f"at most {slots.most} may be starting at once: {_list(tags)}"
+    return Block(type="max-starting", message=message, tags=tags[:SHOWN])
+
+
 def server_live(world: World, key: Key) -> Block | None:
     """The server that has its listener is not gone yet."""
     servers = tuple(world.connections.get(key, ()))
@@ -308,8 +322,8 @@ def over_rate(world: World, key: Key) -> Block | None:
 
 
 def _list(tags: tuple[Tag, ...]) -> str:
-    shown = ", ".join(tags[:5])
-    return f"{shown} and {len(tags) - 5} more" if len(tags) > 5 else shown
+    shown = ", ".join(tags[:SHOWN])
+    return f"{shown} and {len(tags) - SHOWN} more" if len(tags) > SHOWN else shown
 
 
 GATES: tuple[Gate, ...] = (
@@ -335,5 +349,6 @@ GATES: tuple[Gate, ...] = (
     server_live,
     address_taken,
     over_rate,
+    too_many_starting,
 )
 """In the order in which they are asked: the most telling reason first."""

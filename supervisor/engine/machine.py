@@ -55,6 +55,9 @@ from supervisor.model.state import Excuse, Exit, Phase, State, Wish
 KILL_AGAIN = 1.0
 """Seconds after a SIGKILL until the tree is looked at and killed again: it may have forked."""
 
+SLOT_HELD = 30.0
+"""Seconds after which what does not come up lets others start, see `supervisor.engine.slots`."""
+
 MINUTE = 60.0
 """Seconds in which `max_rate` connections are taken."""
 
@@ -122,7 +125,9 @@ def step(  # noqa: C901, PLR0915 - It is one table.
         case Spawned(_, pid, at) if phase is Phase.STARTING:
             running = _enter(state, Phase.RUNNING, now)
             ready = spec.ready is None
-            return replace(running, pid=pid, started_at=at, born=now, ready=ready), ()
+            deadline = None if ready else now + SLOT_HELD
+            running = replace(running, ready=ready, deadline=deadline)
+            return replace(running, pid=pid, started_at=at, born=now), ()
         case Spawned(_, pid, at) if phase is Phase.STOPPING and state.pid is None:
             # It was asked to stop while its start was under way, maybe before it could be
             # signalled at all.
@@ -149,7 +154,7 @@ def step(  # noqa: C901, PLR0915 - It is one table.
             refused = _enter(state, Phase.STOPPED, now)
             return replace(refused, refused=exit.message or "no", last_exit=exit), ()
         case Ready() if phase is Phase.RUNNING:
-            return replace(state, ready=True), ()
+            return replace(state, ready=True, deadline=None), ()
         case NotReady(_, message) if phase is Phase.RUNNING and not state.ready:
             return _fail(key, spec, state, now, Exit(stage="ready", message=message))
         case Unhealthy(_, message) if phase is Phase.RUNNING:
@@ -189,6 +194,8 @@ def step(  # noqa: C901, PLR0915 - It is one table.
         case DeadlineReached() if phase is Phase.STOPPING:
             again = replace(state, kills=state.kills + 1, deadline=now + KILL_AGAIN)
             return again, (Signal(key, state.generation, SIGKILL, "tree"),)
+        case DeadlineReached() if _rises(state) and state.deadline is not None:
+            return replace(state, deadline=None), ()
         case DeadlineReached() if phase is Phase.SLEEPING:
             return _wait(state, now), ()
 
@@ -267,6 +274,11 @@ def _wait(state: State, now: float, **fields: object) -> State:
     return replace(waiting, pid=None, lost=(), lowered=False, renew=False, kills=0, **fields)
 
 
+def _rises(state: State) -> bool:
+    """Return whether it is on its way up."""
+    return state.phase is Phase.STARTING or (state.phase is Phase.RUNNING and not state.ready)
+
+
 def _forgiven(state: State) -> State:
     """Forget that it ever failed."""
     return replace(state, starts=(), failures=0, excuse=None)
@@ -289,6 +301,7 @@ def _release(key: Key, spec: Component, state: State, now: float) -> Step:
         generation=state.generation + 1,
         listener=False,
         watchdog=None,
+        deadline=now + SLOT_HELD,
         starts=(*recent(state.starts, spec.respawn, now), now),
     )
     if spec.start_condition:

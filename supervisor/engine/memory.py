@@ -26,6 +26,8 @@ class Memo(Struct, frozen=True, kw_only=True):
 class General(Struct, frozen=True, kw_only=True):
     """What is known beside the entities; the fields are those of `World` with these names.
 
+    `max_starting` belongs to its slots.
+
     `first` is the runlevel that is entered when the boot is over, where somebody has named one.
     """
 
@@ -36,6 +38,7 @@ class General(Struct, frozen=True, kw_only=True):
     boot_state: str = ""
     initdefault: str = ""
     booted: bool = False
+    max_starting: int = 0
     by_hand: frozenset[Tag] = frozenset()
     leaving: tuple[Tag, ...] = ()
     first: str = ""
@@ -69,6 +72,7 @@ def general(world: World, first: str) -> General:
         boot_state=world.boot_state,
         initdefault=world.initdefault,
         booted=world.booted,
+        max_starting=world.slots.most,
         by_hand=frozenset(world.by_hand),
         leaving=tuple(world.leaving),
         first=first,
@@ -119,10 +123,11 @@ def recall(world: World, memory: Memory) -> None:
     """Let *world*, in which nothing is configured, be as *memory* says. No rule is applied."""
     known = memory.general
     for name in General.__struct_fields__:
-        if name not in ("by_hand", "leaving", "first"):
+        if name not in ("by_hand", "leaving", "first", "max_starting"):
             setattr(world, name, getattr(known, name))
     # One that was killed while it brought everything down is followed by one that is to run.
     world.stage = Stage.NORMAL if known.stage not in (Stage.NEW, Stage.STARTUP) else known.stage
+    world.slots.most = known.max_starting
     world.by_hand = set(known.by_hand)
     world.leaving = dict.fromkeys(known.leaving)
     for each in memory.memos:

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from supervisor.engine.graph import Graph
 from supervisor.engine.modes import APART, BOOTING, ONE_RUN, WAITED, belongs
+from supervisor.engine.slots import Slots
 from supervisor.model.component import Address, Component, InetAddress, Key, Mode, Tag
 from supervisor.model.state import Phase, Stage, State
 
@@ -82,6 +83,8 @@ class World:
         self.unmet: dict[Key, int] = {}
         self.live = 0
         """How many entities are live now."""
+        self.slots = Slots()
+        """Who is on the way up, and who waits for that."""
         self.siblings: dict[Tag, tuple[Tag, ...]] = {}
         """For each template of which only some may be live at once, its instances."""
         self.live_instances: dict[Tag, int] = {}
@@ -129,6 +132,7 @@ class World:
         for name, value in vars(self).items():
             if isinstance(value, dict | set | list):
                 setattr(double, name, value.copy())
+        double.slots = self.slots.copy()
         double.connections = {tag: dict(keys) for tag, keys in self.connections.items()}
         double.commands = {tag: dict(keys) for tag, keys in self.commands.items()}
         return double
@@ -328,6 +332,7 @@ class World:
             self._count_live(key, 1 if state.live else -1)
         self.unstarted += self._unstarted(key, state) - was_unstarted
         if key not in self.links:
+            self.slots.count(key, self.specs[key], state)
             self._spread(key, was_available)
             if old is None or _matters(old) != _matters(state):
                 self.dirty.update(self.connections.get(key, ()))
@@ -340,6 +345,7 @@ class World:
         was_available = key not in self.links and self.available(key)
         del self.states[key], self.specs[key]
         self._servers.pop(key, None)
+        self.slots.forget(key)
         self.unmet.pop(key, None)
         self.by_hand.discard(key)
         self.dirty.discard(key)
@@ -411,9 +417,12 @@ class World:
         self.live_dependents = {}
         self.live_instances = {}
         self.live = 0
+        self.slots.clear()
         for key, state in self.states.items():
             if state.live:
                 self._count_live(key, 1)
+            if key not in self.links:
+                self.slots.count(key, self.specs[key], state)
         self._recount_unmet()
         self.startup = tuple(tag for tag in components if self.specs[tag].mode is Mode.STARTUP)
         self.unstarted = sum(self._unstarted(key, state) for key, state in self.states.items())

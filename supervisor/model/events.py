@@ -256,6 +256,8 @@ class Apply(Struct, frozen=True):
     at: float = 0.0
     runlevel: str = ""
     """The configured first runlevel; empty where runlevels are not used."""
+    max_starting: int = 0
+    """How many may be on their way up at once; 0 for any number."""
 
 
 class Accepted(Struct, frozen=True):

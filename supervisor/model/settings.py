@@ -51,6 +51,8 @@ class DaemonSettings(Struct, frozen=True, kw_only=True):
     """Who has a control group, where there may be some."""
     shutdown_timeout: float = 5.0
     """Seconds for all components together, and again for the shutdown components."""
+    max_starting: int = 0
+    """Components that may be on their way up at once; 0 for any number."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["auto", "text", "logfmt", "json"] = "auto"
     log: Literal["stderr", "syslog", "journal"] = "stderr"

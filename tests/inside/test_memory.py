@@ -53,6 +53,7 @@ def known(world: World) -> dict[str, Any]:
     for name in ("live_dependents", "live_instances"):
         facts[name] = {key: count for key, count in facts[name].items() if count}
     facts["graph"] = world.graph.depth
+    facts["slots"] = world.slots.most, set(world.slots.taken)
     # The order of the configuration comes with the configuration.
     for name in ("startup", "waited"):
         facts[name] = set(facts[name])

@@ -7,6 +7,7 @@ from supervisor.config.environments import EnvironmentValue
 from supervisor.config.fields import Key, KeySet
 from supervisor.config.kinds import (
     Boolean,
+    Count,
     FullPath,
     Octal,
     Seconds,
@@ -70,6 +71,13 @@ PIPE_SIZE = Key(
     default=1024 * 1024,
     shown='`"1MiB"`',
     meaning="how much a component may print, on each of its streams, before somebody has to read",
+)
+MAX_STARTING = Key(
+    name="max-starting",
+    kind=Count(least=0, most=1_000_000),
+    default=0,
+    shown="0",
+    meaning="so many components may be starting, or not ready yet, at once; 0 for any number",
 )
 SHUTDOWN_TIMEOUT = Key(
     name="shutdown-timeout",
@@ -160,6 +168,7 @@ DAEMON_KEYS = KeySet(
         PIPE_SIZE,
         CGROUPS,
         SHUTDOWN_TIMEOUT,
+        MAX_STARTING,
         LOG_LEVEL,
         LOG_FORMAT,
         LOG,
