@@ -124,7 +124,8 @@ def one_step(sim: Simulation, data: st.DataObject) -> None:  # noqa: C901 - It i
         case "spawn" if sim.starting:
             sim.spawn_one(data.draw(st.integers(0, 5)))
         case "fail" if sim.starting:
-            sim.spawn_one(data.draw(st.integers(0, 5)), fail=True)
+            room = data.draw(st.booleans())
+            sim.spawn_one(data.draw(st.integers(0, 5)), fail=True, room=room)
         case "ready" if sim.children:
             sim.become_ready(data.draw(st.sampled_from(list(sim.children))))
         case "check" if sim.children:

@@ -234,11 +234,16 @@ class Simulation:
         self.untried -= 1
         self.post(MailTried())
 
-    def spawn_one(self, index: int = 0, *, fail: bool = False) -> None:
-        """Let one pending spawn succeed or fail."""
+    def spawn_one(self, index: int = 0, *, fail: bool = False, room: bool = True) -> None:
+        """Let one pending spawn succeed or fail, or find that there is no *room* for it."""
         child = list(self.starting)[index % len(self.starting)]
         del self.starting[child]
         key, generation = child
+        if not room:
+            full = Exit(stage="fork", errno=11, message="fork: no room")
+            self._forget_signals(child)
+            self.post(Happened(key, SpawnFailed(generation, full)))
+            return
         if fail:
             failure = Exit(stage="exec", errno=2, message="exec x: No such file or directory")
             self._forget_signals(child)

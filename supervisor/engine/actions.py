@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from supervisor.engine.core import Core
 from supervisor.engine.gates import blocked_by
+from supervisor.engine.room import lacks_room
 from supervisor.engine.shutdown import Ending
 from supervisor.engine.world import Command, World
 from supervisor.model.component import Component, Environment, ExitAction, Key, Mode, Tag
@@ -51,6 +52,8 @@ def own_end(world: World, key: Key, event: ComponentEvent) -> OwnEnd | None:
     asked = not state.wanted or state.renew or state.removed or state.lowered
     if how is None or asked or isinstance(link, Command) or not world.may_run_now(key):
         return None
+    if lacks_room(key, spec, how):
+        return None  # It is tried again, and has not ended.
     action = fitting(spec.exit_actions, how)
     if action is None:
         return None

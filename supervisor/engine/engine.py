@@ -101,6 +101,8 @@ class Engine:
         """
         self.revision = 0
         self.changed: frozenset[Key] = frozenset()
+        self._crowded = False
+        """Whether it has been told that the system has no room for processes."""
         self._core = Core()
         self._ending = Ending(self._core, shutdown_timeout)
         self._actions = Actions(self._core, self._ending, command_environment or {})
@@ -216,9 +218,23 @@ class Engine:
                 assert_never(event)
         self._settle()
         self._places.settle(event)
+        self._tell_room()
         self.changed = frozenset(self.world.changed)
         self.revision += bool(self.changed)
         return core.effects
+
+    def _tell_room(self) -> None:
+        """Tell once, and not for each, that there is no room for processes, or that there is."""
+        crowded = bool(self.world.crowded)
+        if crowded is self._crowded:
+            return
+        self._crowded = crowded
+        if not crowded:
+            self._core.note(None, "room-again", "info", "the system has room for processes again")
+            return
+        key, message = next(iter(self.world.crowded.items()))
+        text = f"the system has no room for another process: cannot start {key!r}: {message}"
+        self._core.note(None, "no-room", "error", f"{text}; what waits for that is tried again")
 
     def _happened(self, key: Key, event: ComponentEvent) -> None:
         """Take a fact, and do what the end of a component sets off."""

@@ -169,6 +169,15 @@ def asleep(world: World, key: Key) -> Block | None:
     return Block(type="delay", message=f"it waits before the next try{how}", until=state.deadline)
 
 
+def no_room(world: World, key: Key) -> Block | None:
+    """The system has no room for another process."""
+    state = world.states[key]
+    if state.phase is not Phase.WAITING or state.room is None or state.deadline is None:
+        return None
+    message = f"the system has no room for another process: {state.room.message}"
+    return Block(type="no-room", message=message, until=state.deadline)
+
+
 def _how(last: Exit | None) -> str:
     """Return how something ended, to stand behind "it"."""
     if last is None:
@@ -338,6 +347,7 @@ GATES: tuple[Gate, ...] = (
     shutting_down,
     start_condition,
     asleep,
+    no_room,
     startup_first,
     boot_first,
     outside_runlevel,

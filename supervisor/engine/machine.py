@@ -8,6 +8,7 @@ from typing import assert_never
 from msgspec.structs import replace
 
 from supervisor.engine.modes import ONE_RUN
+from supervisor.engine.room import lacks_room, pause
 from supervisor.engine.throttle import after_end, recent
 from supervisor.model.component import Component, Key
 from supervisor.model.effects import (
@@ -50,7 +51,7 @@ from supervisor.model.events import (
     Unhealthy,
     WatchdogSet,
 )
-from supervisor.model.state import Excuse, Exit, Phase, State, Wish
+from supervisor.model.state import Excuse, Exit, NoRoom, Phase, State, Wish
 
 KILL_AGAIN = 1.0
 """Seconds after a SIGKILL until the tree is looked at and killed again: it may have forked."""
@@ -73,6 +74,9 @@ lose its connections long before we hear of its end, as while it writes a core."
 
 IDLE = "idle"
 """The stage of an end that had no other cause than that nobody needed it any more."""
+
+_TRYING = frozenset({Phase.WAITING, Phase.STARTING})
+"""The phases in which it is still known that there was no room."""
 
 _FACTS = (
     Spawned,
@@ -126,7 +130,7 @@ def step(  # noqa: C901, PLR0915 - It is one table.
             running = _enter(state, Phase.RUNNING, now)
             ready = spec.ready is None
             deadline = None if ready else now + SLOT_HELD
-            running = replace(running, ready=ready, deadline=deadline)
+            running = replace(running, ready=ready, deadline=deadline, room=None)
             return replace(running, pid=pid, started_at=at, born=now), ()
         case Spawned(_, pid, at) if phase is Phase.STOPPING and state.pid is None:
             # It was asked to stop while its start was under way, maybe before it could be
@@ -144,12 +148,18 @@ def step(  # noqa: C901, PLR0915 - It is one table.
             if lost or state.pid is not None:
                 return state, ()
             return _ended(spec, state, now, chance), ()
+        case SpawnFailed(_, exit, chance) if (
+            phase is Phase.STARTING and not _overtaken(state) and lacks_room(key, spec, exit)
+        ):
+            return _put_off(state, exit, now, chance), ()
         case SpawnFailed(_, exit, chance) if phase in (Phase.STARTING, Phase.STOPPING):
             return _ended(spec, replace(state, last_exit=exit), now, chance), ()
         case Tested() if phase is Phase.STOPPING or (phase is Phase.STARTING and _overtaken(state)):
             return _ended(spec, replace(state, lowered=True), now, 0.5), ()
         case Tested(_, None) if phase is Phase.STARTING:
             return _launch(key, spec, state)
+        case Tested(_, Exit() as exit) if phase is Phase.STARTING and lacks_room(key, spec, exit):
+            return _put_off(state, exit, now, 0.5), ()
         case Tested(_, Exit() as exit) if phase is Phase.STARTING:
             refused = _enter(state, Phase.STOPPED, now)
             return replace(refused, refused=exit.message or "no", last_exit=exit), ()
@@ -194,6 +204,8 @@ def step(  # noqa: C901, PLR0915 - It is one table.
         case DeadlineReached() if phase is Phase.STOPPING:
             again = replace(state, kills=state.kills + 1, deadline=now + KILL_AGAIN)
             return again, (Signal(key, state.generation, SIGKILL, "tree"),)
+        case DeadlineReached() if phase is Phase.WAITING and state.room is not None:
+            return _tried_now(state), ()
         case DeadlineReached() if _rises(state) and state.deadline is not None:
             return replace(state, deadline=None), ()
         case DeadlineReached() if phase is Phase.SLEEPING:
@@ -210,7 +222,10 @@ def step(  # noqa: C901, PLR0915 - It is one table.
                 return _wait(_forgiven(state), now, wanted=True, wish=wish), ()
             # What is going down comes up again afterwards, even if it was to run only once.
             return replace(
-                state, wanted=True, wish=wish, renew=state.renew or phase is Phase.STOPPING
+                _tried_now(state),
+                wanted=True,
+                wish=wish,
+                renew=state.renew or phase is Phase.STOPPING,
             ), ()
         case Restart(by, at):
             wish = Wish("restart", by, at)
@@ -218,7 +233,7 @@ def step(  # noqa: C901, PLR0915 - It is one table.
                 return replace(state, wanted=True, renew=True, wish=wish, failures=0), ()
             if phase in (Phase.STOPPED, Phase.FINISHED, Phase.SLEEPING):
                 return _wait(_forgiven(state), now, wanted=True, wish=wish), ()
-            return replace(state, wanted=True, wish=wish), ()
+            return replace(_tried_now(state), wanted=True, wish=wish), ()
         case Stop(by, at):
             wish = Wish("stop", by, at)
             state = replace(state, wanted=False, renew=False, wish=wish, refused="")
@@ -231,7 +246,7 @@ def step(  # noqa: C901, PLR0915 - It is one table.
                 return _enter(state, Phase.STOPPED, now), ()
             return state, ()
         case Reset():
-            state = _forgiven(state)
+            state = _tried_now(_forgiven(state))
             if phase is Phase.SLEEPING or (phase is Phase.STOPPED and state.refused):
                 return _wait(state, now), ()
             return state, ()
@@ -265,13 +280,26 @@ def step(  # noqa: C901, PLR0915 - It is one table.
 
 def _enter(state: State, phase: Phase, now: float) -> State:
     """Enter *phase*: whatever the old phase waited for is void."""
-    return replace(state, phase=phase, since=now, deadline=None, throttled=False, ready=False)
+    state = replace(state, phase=phase, since=now, deadline=None, throttled=False, ready=False)
+    return state if phase in _TRYING or state.room is None else replace(state, room=None)
 
 
 def _wait(state: State, now: float, **fields: object) -> State:
     """Enter WAITING, ready for a new child."""
     waiting = replace(_enter(state, Phase.WAITING, now), refused="")
     return replace(waiting, pid=None, lost=(), lowered=False, renew=False, kills=0, **fields)
+
+
+def _tried_now(state: State) -> State:
+    """Return *state* with nothing to wait for before it is tried again, if it only has to wait."""
+    return replace(state, deadline=None) if state.phase is Phase.WAITING else state
+
+
+def _put_off(state: State, why: Exit, now: float, chance: float) -> State:
+    """Wait until the system may have room, and count nothing."""
+    tries = state.room.tries + 1 if state.room is not None else 1
+    waiting = _wait(state, now, starts=state.starts[:-1])
+    return replace(waiting, deadline=now + pause(tries, chance), room=NoRoom(tries, why.message))
 
 
 def _rises(state: State) -> bool:
@@ -424,6 +452,7 @@ def _ended(
         starts=verdict.starts,
         failures=verdict.failures,
         excuse=excuse,
+        room=None,
         restarts=state.restarts + 1,
     )
     if verdict.until is None:

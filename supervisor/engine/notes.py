@@ -77,19 +77,32 @@ def _bad_news(
     key: Key, spec: Component, old: State, new: State, event: ComponentEvent, now: float
 ) -> Note | None:
     """Return what to tell about something that has not gone well."""
-    if isinstance(event, SpawnFailed | ListenFailed) and new is not old:
-        verb = "start" if isinstance(event, SpawnFailed) else "listen for"
-        text = f"cannot {verb} {key!r}: {event.exit.message}{_outlook(new, now)}"
-        return Note(key, "start-failed", "error", text)
-    if isinstance(event, NotReady | Unhealthy | Hung) and new is not old:
+    if new is old:
+        return None
+    if isinstance(event, SpawnFailed | ListenFailed | Tested):
+        return _not_started(key, event, new, now)
+    if isinstance(event, NotReady | Unhealthy | Hung):
         again = new.wanted and not new.removed and spec.mode not in ONE_RUN
         kind = _FAILED_CHECKS[type(event)]
         verb = "restarting" if again else "bringing down"
         return Note(key, kind, "error", f"{verb} {key!r}: {event.message}")
-    if isinstance(event, Tested) and new.refused:
-        text = f"{key!r} is not started: {new.refused}"
-        return Note(key, "not-started", "warning", text)
     return None
+
+
+def _not_started(
+    key: Key, event: SpawnFailed | ListenFailed | Tested, new: State, now: float
+) -> Note | None:
+    """Tell that a start has come to nothing."""
+    if new.phase is Phase.WAITING and new.room is not None and new.deadline is not None:
+        again = f"next try in {new.deadline - now:.1f} s"
+        text = f"cannot start {key!r} now: {new.room.message}; {again}"
+        return Note(key, "put-off", "debug", text)
+    if isinstance(event, Tested):
+        text = f"{key!r} is not started: {new.refused}"
+        return Note(key, "not-started", "warning", text) if new.refused else None
+    verb = "start" if isinstance(event, SpawnFailed) else "listen for"
+    text = f"cannot {verb} {key!r}: {event.exit.message}{_outlook(new, now)}"
+    return Note(key, "start-failed", "error", text)
 
 
 def _awake(key: Key, event: ComponentEvent) -> Note | None:

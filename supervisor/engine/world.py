@@ -83,6 +83,8 @@ class World:
         self.unmet: dict[Key, int] = {}
         self.live = 0
         """How many entities are live now."""
+        self.crowded: dict[Key, str] = {}
+        """For whose start the system had no room, and what it said."""
         self.slots = Slots()
         """Who is on the way up, and who waits for that."""
         self.siblings: dict[Tag, tuple[Tag, ...]] = {}
@@ -333,6 +335,10 @@ class World:
         self.unstarted += self._unstarted(key, state) - was_unstarted
         if key not in self.links:
             self.slots.count(key, self.specs[key], state)
+            if state.room is not None:
+                self.crowded[key] = state.room.message
+            elif self.crowded:
+                self.crowded.pop(key, None)
             self._spread(key, was_available)
             if old is None or _matters(old) != _matters(state):
                 self.dirty.update(self.connections.get(key, ()))
@@ -346,6 +352,7 @@ class World:
         del self.states[key], self.specs[key]
         self._servers.pop(key, None)
         self.slots.forget(key)
+        self.crowded.pop(key, None)
         self.unmet.pop(key, None)
         self.by_hand.discard(key)
         self.dirty.discard(key)
@@ -418,6 +425,9 @@ class World:
         self.live_instances = {}
         self.live = 0
         self.slots.clear()
+        self.crowded = {
+            key: state.room.message for key, state in self.states.items() if state.room is not None
+        }
         for key, state in self.states.items():
             if state.live:
                 self._count_live(key, 1)

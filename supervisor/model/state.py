@@ -99,6 +99,13 @@ class Stage(StrEnum):
     ENDED = "ended"
 
 
+class NoRoom(Struct, frozen=True):
+    """That the system had no room for its start: how often in a row, and what it said."""
+
+    tries: int
+    message: str
+
+
 class Excuse(Struct, frozen=True):
     """The counters before a failure at `at`, should that turn out to be no fault of its own."""
 
@@ -145,6 +152,8 @@ class State(Struct, frozen=True, kw_only=True):
     starts: tuple[float, ...] = ()
     failures: int = 0
     """Quick ends in a row; the delay before a restart grows with it."""
+    room: NoRoom | None = None
+    """Set until a start has succeeded; while it waits for the next try it has a deadline."""
     excuse: Excuse | None = None
     """Of the latest failures that may have had one cause."""
     restarts: int = 0

@@ -185,7 +185,7 @@ async def test_a_new_condition_is_asked_after_a_reload(
             assert home.phase("web") is Phase.RUNNING
 
 
-async def test_no_descriptor_for_a_condition_is_an_answer_too(
+async def test_no_process_for_a_condition_is_no_answer(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     def none_left(home: House) -> None:
@@ -196,5 +196,6 @@ async def test_no_descriptor_for_a_condition_is_an_answer_too(
 
     with trio.fail_after(60):
         async with house([WEB], none_left) as home:
-            assert home.phase("web") is Phase.STOPPED
-            assert "Resource temporarily unavailable" in last_exit(home).message
+            assert home.phase("web") is Phase.WAITING
+            [told] = home.texts("no-room")
+            assert "Resource temporarily unavailable" in told
