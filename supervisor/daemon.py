@@ -375,6 +375,7 @@ class Daemon:
             given = self._given or Handover(records=(), descriptors={})
             gone_on = self.survival.begin(runner, given.descriptors, given.clients)
             outputs.recover(self.plan.components, self.survival.living)
+            nursery.start_soon(guarded, "the ledger", self.survival.serve)
             if gone_on and not self.options.adopt:
                 await self.survival.end_what_was_left(runner)
             runner.post(

@@ -6,20 +6,31 @@ import logging
 import os
 import secrets
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 import trio
 
 from supervisor import __version__
+from supervisor.model.effects import Note
 from supervisor.model.errors import CannotGoOn
 from supervisor.model.events import Apply
-from supervisor.runtime.ledger import Head, Kept, Ledger, Unusable, read, translated
+from supervisor.runtime.ledger import (
+    Head,
+    Kept,
+    Ledger,
+    Unusable,
+    keep_trying,
+    read,
+    translated,
+)
 from supervisor.system.ledgerfile import LedgerFile, read_records
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence, Set
 
     from supervisor.model.component import Tag
+    from supervisor.model.effects import Level
     from supervisor.runtime.runner import Runner
     from supervisor.system.handover import Client
 
@@ -89,7 +100,7 @@ class Survival:
         """
         shift = time.clock_gettime(time.CLOCK_MONOTONIC) - trio.current_time()
         head = Head(version=__version__, life=self.life, system=self._system, shift=shift)
-        ledger = Ledger(self._file, runner.engine, head, _boottime, trio.current_time)
+        ledger = Ledger(self._file, runner.engine, head, _boottime, partial(_tell, runner))
         kept, self._kept = self._kept, None
         if kept is not None:
             memory = translated(kept.memory, kept.head.shift - shift)
@@ -101,6 +112,11 @@ class Survival:
         runner.keep = ledger.observe
         self._ledger = ledger
         return kept is not None
+
+    async def serve(self) -> None:
+        """Try again to write what could not be written; for ever, once there is a ledger."""
+        if self._ledger is not None:
+            await keep_trying(self._ledger)
 
     async def end_what_was_left(self, runner: Runner) -> None:
         """Stop all that was taken up, in order; return when there is nothing any more."""
@@ -122,6 +138,10 @@ class Survival:
     def end(self) -> None:
         """There is nothing left to go on with."""
         self._file.remove()
+
+
+def _tell(runner: Runner, kind: str, level: Level, text: str) -> None:
+    runner.tell(Note(None, kind, level, text))
 
 
 def _boottime() -> float:

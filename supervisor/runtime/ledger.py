@@ -7,10 +7,10 @@ marker: the record of its start says which marker that is.
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
+import trio
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -23,9 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
 
     from supervisor.engine.engine import Engine
+    from supervisor.model.effects import Level
     from supervisor.system.ledgerfile import LedgerFile
-
-log = logging.getLogger(__name__)
 
 FORMAT: Final = 1
 """Of what is written. A piesd that knows another one does not go on with this."""
@@ -101,6 +100,15 @@ class Kept(Struct, frozen=True, kw_only=True):
     born: dict[Key, Born]
 
 
+_Written = tuple[
+    dict[Key, tuple[State, Component, tuple[Address, ...]]],
+    General | None,
+    dict[int, tuple[Component, int]],
+    int,
+]
+"""What is known to be in a ledger."""
+
+
 class Ledger:
     """Writes the ledger of one engine.
 
@@ -108,7 +116,7 @@ class Ledger:
         file: where to.
         head: whose it is.
         clock: returns seconds of CLOCK_BOOTTIME.
-        now: returns the engine's time.
+        tell: tells people: a kind, a level and a text.
     """
 
     def __init__(
@@ -117,13 +125,19 @@ class Ledger:
         engine: Engine,
         head: Head,
         clock: Callable[[], float],
-        now: Callable[[], float],
+        tell: Callable[[str, Level, str], None] = lambda _kind, _level, _text: None,
     ) -> None:
         self._file = file
         self._engine = engine
         self._head = head
         self._clock = clock
-        self._now = now
+        self._tell = tell
+        self.least = LEAST
+        """Bytes below which it is not written anew."""
+        self.failed = trio.Event()
+        """Set while it cannot be written."""
+        self._cramped = False
+        """Whether it has been told that it cannot be written anew for its length."""
         self._saved: dict[Key, tuple[State, Component, tuple[Address, ...]]] = {}
         self._general: General | None = None
         self._specs: dict[int, tuple[Component, int]] = {}
@@ -132,14 +146,11 @@ class Ledger:
         self._born: dict[Key, tuple[int, float, float | None]] = {}
         """When the present child of each was started: its generation, and between which times."""
         self._fresh = 0
-        self._failed_at: float | None = None
 
     def observe(self, _revision: int, changed: frozenset[Key], _notes: Sequence[object]) -> None:
         """Write down what an event has changed; see `Runner.observe`."""
-        if self._failed_at is not None:
-            if self._now() >= self._failed_at + RETRY:
-                self.begin()
-            return
+        if self.failed.is_set():
+            return  # All is written anew when that works again, see `keep_trying`.
         entries = [*self._news(changed)]
         if not entries:
             return
@@ -148,8 +159,8 @@ class Ledger:
         except OSError as error:
             self._fail(error)
             return
-        if self._file.size > max(LEAST, GROWTH * self._fresh):
-            self.begin()
+        if self._file.size > max(self.least, GROWTH * self._fresh):
+            self._shorten()
 
     def adopt(self, born: dict[Key, Born]) -> None:
         """Note when the children that another piesd has started were started."""
@@ -162,32 +173,61 @@ class Ledger:
                 self._born[key] = (state.generation, begun, end)
 
     def everything(self) -> list[bytes]:
-        """Return the records of a ledger that is written anew."""
-        self._saved, self._general, self._specs, self._count = {}, None, {}, 0
+        """Return the records of a ledger that is written anew, and go on with the present one."""
+        present = self._written()
+        try:
+            return self._anew()
+        finally:
+            self._go_on_with(present)
+
+    def _written(self) -> _Written:
+        return self._saved, self._general, self._specs, self._count
+
+    def _go_on_with(self, written: _Written) -> None:
+        self._saved, self._general, self._specs, self._count = written
+
+    def _anew(self) -> list[bytes]:
+        self._go_on_with(({}, None, {}, 0))
         return [_encoded([self._head, *self._news(self._engine.world.states)])]
 
     def begin(self) -> bool:
         """Write everything anew; whether that could be done."""
         try:
-            self._file.begin(self.everything())
+            self._file.begin(self._anew())
         except OSError as error:
             self._fail(error)
             return False
-        self._fresh = self._file.size
-        if self._failed_at is not None:
-            self._failed_at = None
-            log.info("the ledger %s is written again", self._file.path)
+        self._fresh, self._cramped = self._file.size, False
+        if self.failed.is_set():
+            self.failed = trio.Event()
+            text = f"the ledger {self._file.path} is written again"
+            self._tell("ledger-written", "info", text)
         return True
 
+    def _shorten(self) -> None:
+        """Write everything anew, as it has become long; where that fails, go on as before."""
+        present = self._written()
+        try:
+            self._file.begin(self._anew())
+        except OSError as error:
+            self._go_on_with(present)
+            self._fresh = self._file.size  # It is tried again when it has grown as much again.
+            if not self._cramped:
+                text = f"cannot shorten the ledger {self._file.path}: {error.strerror}; it grows"
+                self._tell("ledger-grows", "warning", text)
+            self._cramped = True
+            return
+        self._fresh, self._cramped = self._file.size, False
+
     def _fail(self, error: OSError) -> None:
-        if self._failed_at is None:
-            log.error(
-                "cannot write the ledger %s: %s; until that works again, a piesd that takes over "
-                "would go by what was true before",
-                self._file.path,
-                error.strerror,
-            )
-        self._failed_at = self._now()
+        if self.failed.is_set():
+            return
+        self.failed.set()
+        text = (
+            f"cannot write the ledger {self._file.path}: {error.strerror}; until that works "
+            "again, a piesd that takes over would go by what was true before"
+        )
+        self._tell("ledger-failed", "error", text)
 
     def _news(self, keys: Collection[Key]) -> Iterator[_Entry]:
         world = self._engine.world
@@ -231,6 +271,17 @@ class Ledger:
             known = self._clock()
         self._born[key] = (state.generation, begun, known)
         return begun, begun if known is None else known
+
+
+async def keep_trying(ledger: Ledger) -> None:
+    """Write what could not be written as soon as that works again, whether anything happens or not.
+
+    Ends never: whoever runs it cancels it.
+    """
+    while True:
+        await ledger.failed.wait()
+        await trio.sleep(RETRY)
+        ledger.begin()
 
 
 def read(records: Sequence[bytes], system: str) -> Kept | None:

@@ -131,7 +131,7 @@ class Runner:
             self._tasks,
             network or RealNetwork(system),
             self._happened,
-            self._tell,
+            self.tell,
             notify_prefix,
             self._listeners.descriptors,
         )
@@ -385,7 +385,7 @@ class Runner:
             except Exception:
                 log.exception("an observer of the engine failed: this is a bug in piesd")
 
-    def _tell(self, note: Note) -> None:
+    def tell(self, note: Note) -> None:
         """Tell the observers what the runtime itself has found out."""
         self._show(frozenset(), (note,))
 

@@ -71,7 +71,7 @@ def test_after_any_history_another_engine_is_in_the_same_place(
 ) -> None:
     sim = Simulation(plan, **data.draw(MACHINES))
     file = File()
-    ledger = Ledger(file, sim.engine, HEAD, lambda: sim.now, lambda: sim.now)
+    ledger = Ledger(file, sim.engine, HEAD, lambda: sim.now)
     ledger.begin()
 
     def write() -> None:
@@ -109,7 +109,7 @@ def test_names_that_are_no_unicode_are_kept() -> None:
     odd = Component(tag="a", argv=("b\udcff", "é"), env=Environment(set={"\udc80": "x"}))
     sim = Simulation([odd]).boot().settle()
     file = File()
-    Ledger(file, sim.engine, HEAD, lambda: 0.0, lambda: 0.0).begin()
+    Ledger(file, sim.engine, HEAD, lambda: 0.0).begin()
     kept = read(file.records, "here")
     assert kept is not None
     assert kept.memory.memos[0].spec == odd
@@ -117,7 +117,7 @@ def test_names_that_are_no_unicode_are_kept() -> None:
 
 def test_what_another_boot_has_written_says_nothing() -> None:
     file, sim = File(), Simulation([])
-    Ledger(file, sim.engine, HEAD, lambda: 0.0, lambda: 0.0).begin()
+    Ledger(file, sim.engine, HEAD, lambda: 0.0).begin()
     assert read(file.records, "elsewhere") is None
     assert read([], "here") is None
 
@@ -125,7 +125,7 @@ def test_what_another_boot_has_written_says_nothing() -> None:
 def test_a_format_that_is_not_known_is_refused_and_so_is_nonsense() -> None:
     file, sim = File(), Simulation([])
     other = Head(format=FORMAT + 1, version="2", life="life", system="here", shift=0.0)
-    Ledger(file, sim.engine, other, lambda: 0.0, lambda: 0.0).begin()
+    Ledger(file, sim.engine, other, lambda: 0.0).begin()
     with pytest.raises(Unusable, match=f"format {FORMAT + 1}"):
         read(file.records, "here")
     for nonsense in (b"\x00", b"\xc1\x00", b"\x91\x81\xa4type\xa1x"):
@@ -182,13 +182,13 @@ def test_a_link_at_its_place_is_neither_followed_nor_read(tmp_path: Path) -> Non
 def test_a_child_that_is_found_was_started_until_it_was_found() -> None:
     sim, clock = Simulation([Component(tag="a", argv=("a",))]).boot(), [10.0]
     file = File()
-    Ledger(file, sim.engine, HEAD, lambda: clock[0], lambda: sim.now).begin()
+    Ledger(file, sim.engine, HEAD, lambda: clock[0]).begin()
     kept = read(file.records, "here")
     assert kept is not None
     assert kept.born == {"a": (10.0, 10.0)}
     other = Engine()
     other.recall(kept.memory, sim.now)
-    later = Ledger(file, other, HEAD, lambda: clock[0], lambda: sim.now)
+    later = Ledger(file, other, HEAD, lambda: clock[0])
     later.adopt(kept.born)
     later.begin()
     clock[0] = 12.0
