@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from supervisor.engine.modes import ONE_RUN
 from supervisor.engine.room import lacks_room, pause
+from supervisor.engine.slots import needs_slot
 from supervisor.engine.throttle import after_end, recent
 from supervisor.model.component import Component, Key
 from supervisor.model.effects import (
@@ -329,7 +330,7 @@ def _release(key: Key, spec: Component, state: State, now: float) -> Step:
         generation=state.generation + 1,
         listener=False,
         watchdog=None,
-        deadline=now + SLOT_HELD,
+        deadline=now + SLOT_HELD if key == spec.tag and needs_slot(spec) else None,
         starts=(*recent(state.starts, spec.respawn, now), now),
     )
     if spec.start_condition:
