@@ -154,6 +154,8 @@ class Runner:
         self._taken = 0
         """How many events were ever taken out of the inbox."""
         self._observers: list[Observer] = []
+        self._spent = 0.0
+        """Seconds of work since `run` had its turn: whoever posts much does not get it all done."""
         self._working = False
         self._running = False
         self._halted = False
@@ -170,7 +172,7 @@ class Runner:
         """Put *event* into the inbox; it is handled at once unless there is much to do."""
         self._inbox.append(event)
         if self._running and not self._working:
-            if len(self._inbox) == 1 and not self._effects:
+            if len(self._inbox) == 1 and not self._effects and self._spent < SLICE:
                 self._work()
             else:
                 self._wake.set()  # There is more to do already: `run` goes on with it.
@@ -304,6 +306,7 @@ class Runner:
 
     async def _run(self) -> None:
         while True:
+            self._spent = 0.0
             self._work()
             self._rest.set()
             self._rest = trio.Event()
@@ -318,8 +321,12 @@ class Runner:
         self.post(Happened(key, event))
 
     def _nudge(self) -> None:
-        if self._running and not self._working and (self._inbox or self._effects):
+        if not self._running or self._working or not (self._inbox or self._effects):
+            return
+        if self._spent < SLICE:
             self._work()
+        else:
+            self._wake.set()
 
     async def _sleep(self) -> None:
         self._due = deadline = self.engine.next_deadline()
@@ -349,11 +356,13 @@ class Runner:
                 now = time()
         finally:
             self._working = False
+            self._spent += now - begun
         # `run` sleeps on where nothing is left for it: waking it costs as much as a short event.
         if (
             self._inbox
             or self._effects
             or self._awaited
+            or self._spent >= SLICE
             or self.engine.next_deadline() != self._due
         ):
             self._wake.set()

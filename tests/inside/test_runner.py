@@ -20,7 +20,17 @@ from supervisor.model.component import (
     Output,
     Respawn,
 )
-from supervisor.model.events import Apply, Boot, Happened, Order, RunCommand, Spawned
+from supervisor.model.effects import Effect
+from supervisor.model.events import (
+    Apply,
+    Boot,
+    EngineEvent,
+    Happened,
+    Order,
+    RunCommand,
+    Spawned,
+    TimePassed,
+)
 from supervisor.model.settings import MailSettings
 from supervisor.model.state import Phase
 from supervisor.runtime.listeners import PAUSE
@@ -267,6 +277,27 @@ async def test_much_work_is_cut_into_slices() -> None:
                 assert turns > before or len(home.system.launches) > launched
             nursery.cancel_scope.cancel()
     assert turns > 1, f"2,000 starts were done in one go of more than {SLICE} s"
+
+
+async def test_a_flood_from_one_place_is_cut_into_slices_too(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    with trio.fail_after(60):
+        async with house([WEB]) as home:
+            handle, handled = home.runner.engine.handle, 0
+
+            def slow(event: EngineEvent, now: float) -> list[Effect]:
+                nonlocal handled
+                handled += 1
+                autojump_clock.jump(SLICE / 3)
+                return handle(event, now)
+
+            home.runner.engine.handle = slow  # type: ignore[method-assign]  # it takes its time
+            for _ in range(100):
+                home.runner.post(TimePassed())
+            assert handled < 10
+            await home.runner.handled()
+            assert handled == 100
 
 
 async def test_a_bug_in_the_engine_drops_the_event_and_nothing_else(

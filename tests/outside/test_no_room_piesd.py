@@ -46,7 +46,7 @@ def unprivileged(home: Path) -> tuple[str, ...]:
 
 
 def refused(daemon: Piesd) -> bool:
-    return daemon.row("web").get("blocked-by", {}).get("type") == "no-room"
+    return bool(daemon.row("web").get("blocked-by", {}).get("type") == "no-room")
 
 
 @pytest.mark.parametrize(

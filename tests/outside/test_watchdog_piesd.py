@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from piesd_process import Piesd, heir, piesd
+from places import public_directory
 
 pytestmark = pytest.mark.real
 
@@ -25,6 +26,12 @@ while not os.path.exists({hangs!r}):
     select.select([], [], [], 0.05)
 select.select([], [], [])
 """
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    with public_directory() as place:  # The path of a socket in it must not be long.
+        yield place
 
 
 @pytest.fixture(autouse=True)
@@ -47,12 +54,12 @@ def told(daemon: Piesd) -> bool:
     return b"told 1000000" in daemon.ask("GET", "/v1/components/web/log").body
 
 
-def test_one_that_hangs_is_aborted_and_its_reason_is_shown(tmp_path: Path) -> None:
-    with piesd(tmp_path, configured(tmp_path)) as daemon:
+def test_one_that_hangs_is_aborted_and_its_reason_is_shown(home: Path) -> None:
+    with piesd(home, configured(home)) as daemon:
         daemon.until(lambda: told(daemon))
-        (tmp_path / "hangs").touch()
+        (home / "hangs").touch()
         daemon.until(lambda: daemon.row("web")["restarts"] == 1)
-        (tmp_path / "hangs").unlink()
+        (home / "hangs").unlink()
         last = daemon.row("web")["last-exit"]
         assert (last["stage"], last["message"]) == (
             "watchdog",
@@ -62,14 +69,14 @@ def test_one_that_hangs_is_aborted_and_its_reason_is_shown(tmp_path: Path) -> No
 
 
 def test_another_piesd_goes_on_watching_what_one_that_was_killed_has_started(
-    tmp_path: Path,
+    home: Path,
 ) -> None:
-    with piesd(tmp_path, configured(tmp_path)) as daemon:
+    with piesd(home, configured(home)) as daemon:
         daemon.until(lambda: told(daemon))
         pid = daemon.row("web")["PID"]
         daemon.kill()
         daemon.again()
         assert daemon.row("web")["PID"] == pid
-        (tmp_path / "hangs").touch()
+        (home / "hangs").touch()
         daemon.until(lambda: daemon.row("web")["restarts"] == 1)
         assert daemon.row("web")["last-exit"]["stage"] == "watchdog"
