@@ -164,8 +164,9 @@ def _on_child(act: Callable[[], None]) -> Iterator[None]:
     def handler(_number: int, _frame: FrameType | None) -> None:
         nonlocal due
         if not due:
-            due = True
-            token.run_sync_soon(soon)
+            with suppress(MemoryError):  # The next one tries again.
+                token.run_sync_soon(soon)
+                due = True
 
     before = signal.signal(signal.SIGCHLD, handler)
     try:

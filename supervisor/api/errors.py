@@ -14,6 +14,7 @@ STATUS = {
     "bad-request": 400,
     "bad-selector": 400,
     "cannot-become": 500,
+    "cannot-go-on": 500,
     "cannot-listen": 500,
     "config-rejected": 400,
     "error": 500,

@@ -128,7 +128,8 @@ class LogNote:
         """Say what is going to be written, one block for each part."""
         self._batch = list(zip(parts, blocks, strict=True))
         for part in parts:
-            if part.end - part.size >= self._known.get(part.stage, part.end):
+            known = self._known.get(part.stage)
+            if known is not None and part.end - part.size >= known:
                 del self._known[part.stage]  # Who goes on behind it knows it.
 
     def mark(self, device: int, inode: int, offset: int, done: int, length: int) -> None:

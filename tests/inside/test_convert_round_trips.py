@@ -38,6 +38,7 @@ _NOT_PIES = words(
     tcpmux tcpmux-master tcpmuxplus runlevel
     anonymous identity-provider tls from smtp
     include instance log log-directory log-format log-level runtime-directory
+    cgroup cgroups max-starting pipe-size utmp watchdog
     """
 )
 """The keys that pies' syntax has nothing for, or only what random tables cannot vary."""
