@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 from types import FrameType
 
@@ -67,9 +68,13 @@ class Obedience:
         numbers = {*_ENDS, *_OTHERS}
         if self._duties is not None:
             numbers.update(initduties.SIGNALS)
+        # trio's way needs no memory at the moment of the signal; the first process may have none.
+        first = os.getpid() == 1
+        if first:
+            numbers.add(signal.SIGCHLD)
         async with trio.open_nursery() as nursery:
-            reap = partial(self._reap, nursery)
-            with trio.open_signal_receiver(*numbers) as received, _on_child(reap):
+            quick = nullcontext() if first else _on_child(partial(self._reap, nursery))
+            with trio.open_signal_receiver(*numbers) as received, quick:
                 task_status.started()
                 async for number in received:
                     try:
@@ -79,6 +84,9 @@ class Obedience:
                         log.exception("cannot obey %s: this is a bug in piesd", name)
 
     def _obey(self, number: int, nursery: trio.Nursery) -> None:
+        if number == signal.SIGCHLD:
+            self._reap(nursery)
+            return
         if self._duties is not None and self._duties.obey(number):
             return
         if number in _ENDS:
