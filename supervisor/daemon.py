@@ -228,6 +228,7 @@ class Daemon:
         self.successor: Handover | None = None
         """What the program that is to be executed in our place goes on from."""
         self._serving = trio.CancelScope()
+        self._opening = trio.Lock()
         self._served = trio.Event()
         """Set when no request is answered any more."""
         self.holds = HoldMeter()
@@ -574,14 +575,15 @@ class Daemon:
         """Make the control sockets anew that clients cannot find any more."""
         if self._more is None:
             return  # Nobody serves them yet.
-        for address in self.foothold.controls.lost():
-            try:
-                opened = await self.system.blocking(self.foothold.controls.open, address)
-            except SupervisorError as error:
-                log.error("%s", error)
-                continue
-            await self._more.send(opened)
-            log.warning("the control socket %s had gone: it is there again", address.url)
+        async with self._opening:  # Two at once would both open the same.
+            for address in self.foothold.controls.lost():
+                try:
+                    opened = await self.system.blocking(self.foothold.controls.open, address)
+                except SupervisorError as error:
+                    log.error("%s", error)
+                    continue
+                await self._more.send(opened)
+                log.warning("the control socket %s had gone: it is there again", address.url)
 
     # --- telling
 
