@@ -101,6 +101,7 @@ def keep_watch(*, endless: bool) -> int:
     signal.pthread_sigmask(signal.SIG_BLOCK, listened)
     watch = _Watch(0, listened, Manners())
     say("supervising nothing any more; reaping only")
+    watch.reap()  # Of those that ended before the kernel was asked to tell us, it tells nobody.
     while True:
         while signal.sigwaitinfo(listened).si_signo == signal.SIGCHLD:
             watch.reap()

@@ -194,3 +194,19 @@ raise SystemExit(keep_watch(endless={endless}))
             one.until(lambda: not first.children(), "that everything is reaped")
         else:
             assert one.end() == 70
+
+
+def test_what_ended_before_the_first_process_looks_is_reaped_too() -> None:
+    script = """
+import os
+from supervisor.system.firstprocess import keep_watch
+for _ in range(3):
+    child = os.fork()
+    if child == 0:
+        os._exit(0)
+    os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
+raise SystemExit(keep_watch(endless=True))
+"""
+    with inmate([sys.executable, "-c", script]) as one:
+        one.hear("reaping only")
+        one.until(lambda: not psutil.Process(one.pid).children(), "that everything is reaped")
