@@ -294,7 +294,7 @@ def test_all_that_it_has_on_disk_may_vanish_and_it_goes_on_and_ends_in_order(
             lambda: (tmp_path / "gate").write_text("\n") and "cannot write" in daemon.log,
             "the loss of the log is told",
         )
-        assert "cannot use the configuration" in daemon.log
+        daemon.until(lambda: "cannot use the configuration" in daemon.log)
         assert alive(pid)
         daemon.signal(signal.SIGTERM)
         assert daemon.wait_end() == 0

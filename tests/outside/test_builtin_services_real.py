@@ -219,7 +219,7 @@ def test_qotd_from_the_file_that_the_configuration_names_or_nothing(tmp_path: Pa
             client.settimeout(PATIENCE)
             client.connect(str(tmp_path / "qotd"))
             assert _all(client) == b"now"
-        assert f"{tmp_path}/quote: No such file" in daemon.log
+        daemon.until(lambda: f"{tmp_path}/quote: No such file" in daemon.log)
 
 
 def test_what_a_client_is_told_reaches_it_even_if_it_has_said_something(served: Piesd) -> None:

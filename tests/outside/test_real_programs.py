@@ -100,7 +100,7 @@ def test_a_reload_that_changes_it_ends_it_cleanly_and_starts_the_new_one(
         assert row["last-exit"].get("code") == 0
         assert row["restarts"] == 0
         assert daemon.row("other")["PID"] == other
-        assert program.clean in program.log.read_text()
+        daemon.until(lambda: program.clean in program.log.read_text())
 
 
 def test_stopped_it_is_gone_with_all_it_had_and_its_log_says_so(
@@ -115,7 +115,7 @@ def test_stopped_it_is_gone_with_all_it_had_and_its_log_says_so(
         row = daemon.row(program.tag)
         assert row["status"] == "stopped"
         assert row["last-exit"]["code"] == 0
-        assert program.clean in program.log.read_text()
+        daemon.until(lambda: program.clean in program.log.read_text())
         assert daemon.order("PUT", {"op": "component", "arg": program.tag}).json["status"] == "OK"
         serves(daemon, program)
 

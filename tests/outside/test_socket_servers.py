@@ -80,7 +80,7 @@ command = ["{executable("in.tftpd")}", "--secure", "{home}"]
         changed = clients.reload_with(daemon, f"{config}idle-stop = 0.2\n")
         assert ("tftp", "live") in changed
         daemon.until(lambda: not clients.servers(daemon, "tftp"))
-        assert "is stopping: idle for 0.2 s" in daemon.log
+        daemon.until(lambda: "is stopping: idle for 0.2 s" in daemon.log)
         get()
 
 
