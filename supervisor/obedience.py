@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import logging
-import os
 import signal
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager, nullcontext, suppress
-from functools import partial
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 import trio
@@ -60,33 +58,27 @@ class Obedience:
         self._ending, self._anew = ending, anew
         self._duties, self._endless = duties, endless
         self._upgrade = upgrade
-        self._later = False
-        """Whether there are ends that could not be made sense of yet."""
+        self._missed = trio.Event()
+        """Set while there are ends that could not be made sense of yet."""
 
     async def serve(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Obey, for ever. What goes wrong with one signal costs that one alone."""
         numbers = {*_ENDS, *_OTHERS}
         if self._duties is not None:
             numbers.update(initduties.SIGNALS)
-        # trio's way needs no memory at the moment of the signal; the first process may have none.
-        first = os.getpid() == 1
-        if first:
-            numbers.add(signal.SIGCHLD)
         async with trio.open_nursery() as nursery:
-            quick = nullcontext() if first else _on_child(partial(self._reap, nursery))
-            with trio.open_signal_receiver(*numbers) as received, quick:
+            nursery.start_soon(self._reap_again)
+            with trio.open_signal_receiver(*numbers) as received, _on_child(self._reap):
                 task_status.started()
                 async for number in received:
                     try:
                         self._obey(number, nursery)
                     except Exception:
                         name = signal.Signals(number).name
-                        log.exception("cannot obey %s: this is a bug in piesd", name)
+                        with suppress(MemoryError):
+                            log.exception("cannot obey %s: this is a bug in piesd", name)
 
     def _obey(self, number: int, nursery: trio.Nursery) -> None:
-        if number == signal.SIGCHLD:
-            self._reap(nursery)
-            return
         if self._duties is not None and self._duties.obey(number):
             return
         if number in _ENDS:
@@ -102,28 +94,36 @@ class Obedience:
             if self._duties is not None:
                 self._duties.listen()
 
-    def _reap(self, nursery: trio.Nursery) -> None:
-        """Collect the dead; where what they left cannot be seen now, look again soon.
+    def _reap(self) -> None:
+        """Collect the dead; where what they left cannot be seen now, have it looked at again.
 
-        The kernel does not tell of an end twice.
+        The kernel does not tell of an end twice. Whatever is short here may be short for a message
+        about it as well, so nothing is said before it is tried again.
         """
         try:
             self._runner.reap()
-        except (OSError, MemoryError) as error:
-            if not self._later:
-                why = getattr(error, "strerror", None) or "out of memory"
-                log.error("cannot see what those that ended have left: %s; trying again", why)
-                self._later = True
-                nursery.start_soon(self._reap_again)
+        except (OSError, MemoryError):
+            self._missed.set()
         except Exception:
             log.exception("cannot obey SIGCHLD: this is a bug in piesd")
 
     async def _reap_again(self) -> None:
-        while self._later:
-            await trio.sleep(LOOK_AGAIN)
-            with suppress(OSError, MemoryError):
-                self._runner.reap()
-                self._later = False
+        """Reap what could not be made sense of before, until that works; for ever."""
+        while True:
+            await self._missed.wait()
+            told = False
+            while self._missed.is_set():
+                await trio.sleep(LOOK_AGAIN)
+                try:
+                    self._runner.reap()
+                    self._missed = trio.Event()
+                except (OSError, MemoryError) as error:
+                    if not told:
+                        with suppress(MemoryError):
+                            why = getattr(error, "strerror", None) or "out of memory"
+                            text = "cannot see what those that ended have left: %s; trying again"
+                            log.error(text, why)
+                            told = True
 
     async def _open_anew(self) -> None:
         try:

@@ -93,7 +93,7 @@ Daemon._announce = crash
         assert one.end() == 70
 
 
-@pytest.mark.parametrize("what", ["supervisor.daemon.parse", "supervisor.daemon.prepare_streams"])
+@pytest.mark.parametrize("what", ["supervisor.main.parse", "supervisor.main.prepare_streams"])
 def test_a_crash_before_the_loop_leaves_it_reaping(tmp_path: Path, what: str) -> None:
     module, _, name = what.rpartition(".")
     fault = f"""
@@ -119,9 +119,6 @@ def limit(one: Inmate, what: int, most: int | None) -> None:
     resource.prlimit(one.pid, what, (hard if most is None else most, hard))
 
 
-@pytest.mark.xfail(
-    strict=False, reason="an open fault: sometimes orphans stay zombies while there is no memory"
-)
 def test_without_memory_it_goes_on_reaping_and_says_so(tmp_path: Path) -> None:
     with inmate(container(tmp_path, PLAIN)) as one:
         answers(one, tmp_path)
