@@ -29,6 +29,9 @@ SOFTWARE = 70
 TRIAL = 30.0
 """Seconds that a new program of ours has to show that it works."""
 
+_LOOK = 1.0
+"""Seconds between two looks at what nobody has told."""
+
 LEFT_BEHIND = 2.0
 """Seconds that SIGKILL may take, before what does not die of it is left to the kernel."""
 
@@ -98,13 +101,23 @@ def keep_watch(*, endless: bool) -> int:
     Unless *endless*, SIGTERM, SIGINT or SIGQUIT bring everything down, and this returns 70.
     """
     listened = {signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGCHLD}
+    # Threads of what we were before live on for a while, and may be sent what is meant for us.
+    seen: list[int] = []
+    for number in listened:
+        signal.signal(number, lambda number, _: seen.append(number))
     signal.pthread_sigmask(signal.SIG_BLOCK, listened)
     watch = _Watch(0, listened, Manners())
     say("supervising nothing any more; reaping only")
     watch.reap()  # Of those that ended before the kernel was asked to tell us, it tells nobody.
     while True:
-        while signal.sigwaitinfo(listened).si_signo == signal.SIGCHLD:
-            watch.reap()
+        info = signal.sigtimedwait(listened, _LOOK)
+        if info is not None:
+            seen.append(info.si_signo)
+        watch.reap()
+        asked = set(seen) - {signal.SIGCHLD}
+        seen.clear()
+        if not asked:
+            continue
         if endless:
             say("a signal is not heeded: an init process does not end")
             continue
