@@ -152,6 +152,7 @@ class Outputs:
         keeper = self._depot.keeper
         if keeper is None:
             return
+        later: list[str] = []
         for spec in specs:
             kept = [name for name in STREAMS if keeper.kept(kept_name(spec.tag, name))]
             if not kept:
@@ -163,10 +164,12 @@ class Outputs:
                     # Its child has a pipe of its own for that, whatever is configured now.
                     outlet.err = self._stream(outlet, "stderr", spec.stdout, own=0)
             except OSError:
-                continue  # It stays where it is until the component starts.
+                # There are no descriptors. It stays where it is until the component starts.
+                later += (kept_name(spec.tag, name) for name in kept)
+                continue
             if spec.tag not in living:
                 self.drain(spec.tag)
-        keeper.tidy()
+        keeper.tidy(later)
 
     def retune(self, key: Key, spec: Component) -> None:
         """Let the streams of *key* go on as *spec* says.

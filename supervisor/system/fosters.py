@@ -19,7 +19,8 @@ import trio
 
 from supervisor.system.pidfds import open_process, tells_status, wait_status
 from supervisor.system.port import Adopted, Orphan
-from supervisor.system.proctable import InExec, ProcessInfo, every_process, read_process
+from supervisor.system.proctable import InExec, ProcessInfo, every_process, is_same, read_process
+from supervisor.system.reserve import not_reserved
 from supervisor.system.signals import send_signal
 from supervisor.system.trees import Forest, Tree
 
@@ -33,6 +34,9 @@ _GRAIN = 0.02
 
 _EXECUTING = 2.0
 """Seconds for which it is waited, at the very start, for what is between two programs."""
+
+_LOOK = 1.0
+"""Seconds between two looks at those of whose end nothing tells."""
 
 _PAUSES = (0.001, 0.004, 0.02, 0.1, 0.4)
 """Seconds between the looks for the status of what has ended and was not waited for."""
@@ -59,7 +63,11 @@ class Fosters:
         self._changed = changed
         self._send, self._receive = trio.open_memory_channel[Tree](math.inf)
         self._watched: dict[int, tuple[int, int]] = {}
-        """Of what outlived its leader: the start time and a descriptor, by PID."""
+        """Of what outlived its leader: the start time and a descriptor (-1 for none), by PID."""
+        self._looked_at: dict[int, Tree] = {}
+        """The leaders of which there is no descriptor, by PID."""
+        self._short = trio.Event()
+        """Set while there were no descriptors for some: they are looked at again and again."""
 
     def adopt(self, orphans: Sequence[Orphan]) -> list[Adopted]:
         """Find out what is there of each, and take it over; see `System.adopt`."""
@@ -131,12 +139,38 @@ class Fosters:
         inside = {info.pid for info in found}
         parents = frozenset(info.parent for info in found) - inside
         self._forest.foster(tree, parents, found)
-        fd = open_process(leader) if leader is not None else None
-        if fd is None:
+        if leader is None:
             self._forest.lose_leader(tree)
             return
-        tree.pidfd = fd
-        self._readiness.watch(fd, partial(self._leader_ended, tree))
+        tree.born = leader.started
+        fd = self._open(leader, partial(self._leader_ended, tree))
+        if fd is None:
+            self._forest.lose_leader(tree)
+        elif fd < 0:
+            self._looked_at[leader.pid] = tree
+        else:
+            tree.pidfd = fd
+
+    def _open(self, info: ProcessInfo, over: Callable[[], None]) -> int | None:
+        """Have *over* called when a process ends; return its descriptor, None if it has ended.
+
+        Where there are no descriptors left that is -1, and it has to be looked at.
+        """
+        try:
+            fd = open_process(info)
+            if fd is None:
+                return None
+            not_reserved(fd)
+        except OSError:
+            self._short.set()
+            return -1
+        try:
+            self._readiness.watch(fd, over)
+        except OSError:
+            os.close(fd)
+            self._short.set()
+            return -1
+        return fd
 
     def _leader_ended(self, tree: Tree) -> None:
         self._readiness.unwatch(tree.pidfd)
@@ -155,8 +189,27 @@ class Fosters:
     async def serve(self) -> None:
         """Ask again for what the kernel could not tell at once, for ever."""
         async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._look_on)
             async for tree in self._receive:
                 nursery.start_soon(self._ask_again, tree)
+
+    async def _look_on(self) -> None:
+        """Look again and again at those of whose end nothing tells, for want of descriptors."""
+        while True:
+            await self._short.wait()
+            await trio.sleep(_LOOK)
+            self._short = trio.Event()
+            for pid, tree in list(self._looked_at.items()):
+                if is_same(pid, tree.born):
+                    self._short.set()
+                    continue
+                del self._looked_at[pid]
+                self._forest.lose_leader(tree)
+                self._ended(tree, None)
+            for pid, (_, fd) in list(self._watched.items()):
+                if fd < 0:
+                    self._forget(pid)  # It is tried again to get one.
+                    self._changed()
 
     async def _ask_again(self, tree: Tree) -> None:
         status = None
@@ -185,23 +238,22 @@ class Fosters:
                 self._watch(pid, started)
 
     def _watch(self, pid: int, started: int) -> None:
-        info = read_process(pid)
-        fd = open_process(info) if info is not None and info.started == started else None
-        if fd is None:
-            self._changed()
-            return
-        self._watched[pid] = (started, fd)
-
         def over() -> None:
             self._forget(pid)
             self._changed()
 
-        self._readiness.watch(fd, over)
+        info = read_process(pid)
+        fd = self._open(info, over) if info is not None and info.started == started else None
+        if fd is None:
+            self._changed()
+        else:
+            self._watched[pid] = (started, fd)
 
     def _forget(self, pid: int) -> None:
         _, fd = self._watched.pop(pid)
-        self._readiness.unwatch(fd)
-        os.close(fd)
+        if fd >= 0:
+            self._readiness.unwatch(fd)
+            os.close(fd)
 
     def dispose(self) -> None:
         """Free all descriptors."""

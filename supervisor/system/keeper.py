@@ -12,6 +12,7 @@ import errno
 import hashlib
 import logging
 import os
+from collections.abc import Iterable
 from typing import Final
 from urllib.parse import quote
 
@@ -142,18 +143,22 @@ class Keeper:
         file = _file_name(name)
         return _is_there(self._directory, file) or _is_there(self._directory, f"{file}{_STAGE}")
 
-    def tidy(self) -> None:
+    def tidy(self, later: Iterable[str] = ()) -> None:
         """Remove what a predecessor has left of streams that nobody has opened by now.
 
         These are those of components that are not there any more: nobody knows where it belongs.
+
+        Args:
+            later: the names of streams that could not be opened, and will be.
         """
+        spared = {_file_name(name) for name in later} | self._opened
         for name, fd in self._store.taken(_STORED):
             os.close(fd)  # Ours are open, and the store has its own.
-            if name.removeprefix(_STORED) not in self._opened:
+            if name.removeprefix(_STORED) not in spared:
                 self._store.drop(name)
         stages = {f"{_file_name(name)}{_STAGE}" for name in self._known}
         for name in self._names():
-            if name in self._opened or name in stages or name.endswith(_NOTE):
+            if name.removesuffix(_STAGE) in spared or name in stages or name.endswith(_NOTE):
                 continue
             if _holds_something(self._directory, name):
                 log.warning("output in %s is dropped: its component is gone", name)
@@ -168,7 +173,11 @@ class Keeper:
                 os.rmdir(self._path)
 
     def _names(self) -> list[str]:
-        return os.listdir(self._directory) if self._directory >= 0 else []
+        """Return what is there; nothing where there is no descriptor to look with."""
+        if self._directory >= 0:
+            with contextlib.suppress(OSError):
+                return os.listdir(self._directory)
+        return []
 
     def _remove(self, name: str) -> None:
         with contextlib.suppress(OSError):

@@ -109,6 +109,12 @@ def every_process() -> Iterator[ProcessInfo]:
                     yield info
 
 
+def is_same(pid: int, started: int) -> bool:
+    """Return whether *pid* is still, and alive, the process that was started at that time."""
+    info = read_process(pid)
+    return info is not None and info.started == started and info.alive
+
+
 def user_of(pid: int) -> int | None:
     """Return the uid of whose *pid* is, None if it is gone; 0 if it may not be looked into."""
     try:

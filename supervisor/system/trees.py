@@ -18,6 +18,7 @@ from supervisor.system.proctable import (
     ProcessTable,
     View,
     descend,
+    is_same,
     read_process,
     read_variable,
     user_of,
@@ -48,7 +49,7 @@ class Tree:
 
     `roots` are children of ours that the leader did not take with it: orphans that became ours.
     `fosters` are the parents that its orphans get instead, where another piesd has started it;
-    `pidfd` is then a descriptor of its leader, or -1.
+    `pidfd` is then a descriptor of its leader, or -1, and `born` the leader's start time.
     `lost` is what was alive at the latest survey, once the leader had ended, and `reported` what
     the runtime was told of it. `known` maps the processes seen at the latest look to their start
     times, `sessions` are their sessions and process groups.
@@ -65,6 +66,7 @@ class Tree:
         self.known: dict[int, int] = {}
         self.fosters: frozenset[int] = frozenset()
         self.pidfd = -1
+        self.born = 0
         self.ooms = (0, 0)
         """As `Groups.ooms` said at the beginning."""
         self.strays: set[int] = set()
@@ -472,9 +474,12 @@ class Forest:
 
     def _signal(self, tree: Tree, signum: int, *, group: bool) -> bool:
         """Signal the living leader of *tree*, or its process group."""
-        if not tree.fosters:
-            return (signal_group if group else signal_leader)(tree.leader, signum)
-        return tree.pidfd >= 0 and signal_foster(tree.pidfd, tree.leader, signum, group=group)
+        if tree.pidfd >= 0:
+            return signal_foster(tree.pidfd, tree.leader, signum, group=group)
+        # For want of descriptors: another with its number would have to be there at once.
+        if tree.fosters and not is_same(tree.leader, tree.born):
+            return False
+        return (signal_group if group else signal_leader)(tree.leader, signum)
 
     def _signal_members(self, tree: Tree, signum: int, groups: set[int], *, inside: bool) -> int:
         """Signal the members whose group is in *groups* (`inside`) or is not.
