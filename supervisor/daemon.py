@@ -9,26 +9,24 @@ import platform
 import socket
 import sys
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 
-import msgspec
 import trio
 
 from supervisor import __version__, obedience, salvage
-from supervisor.cli.ending import carried_out, prepare_streams
-from supervisor.cli.piesd import Options, parse
+from supervisor.cli.piesd import Options
 from supervisor.control.about import About, Hooks
 from supervisor.control.control import Control
 from supervisor.control.identity import Identities
 from supervisor.engine.engine import Engine
 from supervisor.engine.plan import Plan
+from supervisor.executing import EX_UNAVAILABLE, hand_over
 from supervisor.foothold import Foothold
 from supervisor.model.component import InetAddress, Key, Output, UnixAddress
 from supervisor.model.effects import Note
-from supervisor.model.errors import ConfigRejected, SupervisorError
+from supervisor.model.errors import SupervisorError
 from supervisor.model.events import Apply, Boot
-from supervisor.model.plaintext import shown
 from supervisor.model.state import Stage
 from supervisor.obedience import Obedience
 from supervisor.runtime.holds import HoldMeter
@@ -41,10 +39,10 @@ from supervisor.runtime.ownlog import OwnLog, configure, own_place
 from supervisor.runtime.runner import Runner
 from supervisor.runtime.writers import Target
 from supervisor.survival import Survival
-from supervisor.system import firstprocess, handover, seats
+from supervisor.system import firstprocess
 from supervisor.system.accounts import LinuxAccounts
 from supervisor.system.cgroups import find_groups
-from supervisor.system.detach import close_inherited, detach
+from supervisor.system.detach import detach
 from supervisor.system.fdstore import DescriptorStore
 from supervisor.system.handover import Handover, Trial
 from supervisor.system.keeper import Keeper
@@ -52,28 +50,19 @@ from supervisor.system.lastresort import exit_anyway
 from supervisor.system.linux import LinuxSystem
 from supervisor.system.notify import Notifier
 from supervisor.system.process_setup import (
-    ProcessSetup,
     ignore_interrupts,
-    open_standard_descriptors,
     prepare_process,
-    restore_nofile,
 )
 from supervisor.system.sockets import make_directory
+from supervisor.system.sparememory import keep_spare_memory
 from supervisor.tasks import (
-    do_other,
     has_machine,
     is_first,
-    is_machine,
-    named_files,
     read_plan,
-    refuse,
 )
-from supervisor.upgrade import PATIENCE, Upgrade, own_command
+from supervisor.upgrade import Upgrade
 
 log = logging.getLogger("supervisor")
-
-EX_UNAVAILABLE = 69
-"""The exit code when piesd cannot start for another reason."""
 
 OUTPUT_GRACE = 2.0
 """Seconds for the last lines to be written at the end."""
@@ -91,105 +80,11 @@ STARTS_FIRST = 2.0
 API = "supervisor.api.serve"
 
 
-def main(
-    argv: Sequence[str] | None = None,
-    given: Handover | None = None,
-    trial: Trial | None = None,
-) -> int:
-    """Do what the command line of piesd says, and return its exit code.
-
-    Args:
-        argv: the words after the name of the command.
-        given: what the program that was here before has handed over.
-        trial: is told when we are as good as that.
-    """
-    original_environment = {
-        name: value for name, value in os.environ.items() if not name.startswith("LISTEN_")
-    }
-    store = DescriptorStore.from_environ()  # Before anything else opens or closes a descriptor.
-    open_standard_descriptors()  # From the console, for the first process of a system.
-    prepare_streams()
-    options = parse(sys.argv[1:] if argv is None else argv)
-    if options.task != "run":
-        return carried_out("piesd", partial(do_other, options))
-    if options.emergency:
-        salvage.before_all()
-    try:
-        plan = read_plan(options, named_files(options))
-    except ConfigRejected as rejected:
-        code = refuse(rejected)
-        if not is_machine(options):
-            return code
-        plan = salvage.until_right(options, "its configuration is wrong")
-    if options.daemon:
-        close_inherited()
-    seats.reserve()  # Before anything else of ours could sit there for good.
-    while True:
-        try:
-            daemon = Daemon(options, plan, store, original_environment, given, trial)
-            code = daemon.run()
-        except (SupervisorError, OSError) as error:
-            print(f"piesd: {shown(_reason(error))}", file=sys.stderr)
-            if not has_machine(options, plan):
-                return EX_UNAVAILABLE
-            plan = salvage.until_right(options, "it cannot start")
-            continue
-        if daemon.successor is not None:
-            given, trial = _hand_over(original_environment, daemon.setup, daemon.successor), None
-            continue  # It could not be executed.
-        if not daemon.again:
-            return code
-        code = _execute_again(original_environment, daemon.setup)
-        if not daemon.first:
-            return code
-        # The first process goes on as it is: what is new in its program is not worth its end.
-        plan = _plan_anew(options, plan)
-
-
-def _plan_anew(options: Options, plan: Plan) -> Plan:
-    try:
-        return read_plan(options, named_files(options))
-    except ConfigRejected as rejected:
-        refuse(rejected)
-        return plan
-
-
-def _reason(error: SupervisorError | OSError) -> str:
+def reason(error: SupervisorError | OSError) -> str:
+    """Return why piesd cannot start, for whoever started it."""
     if isinstance(error, OSError) and error.filename:
         return f"cannot start: {error.filename}: {error.strerror}"
     return str(error)
-
-
-def _execute_again(environment: dict[str, str], setup: ProcessSetup) -> int:
-    """Replace this process by a new piesd: the same PID, the same arguments.
-
-    Returns the exit code if that cannot be done.
-    """
-    restore_nofile(setup)
-    words = [word for word in sys.orig_argv if word != "--daemon"]
-    if os.getpid() == 1 and (fault := firstprocess.try_out([*words, "--version"], environment)):
-        # Once it is executed there is no way back, and its end would be that of everything.
-        firstprocess.say(f"cannot execute the new piesd: it does not work: {fault}")
-        return EX_UNAVAILABLE
-    try:
-        os.execve(sys.executable, words, environment)
-    except OSError as error:
-        print(f"piesd: cannot execute {sys.executable} again: {error.strerror}", file=sys.stderr)
-    return EX_UNAVAILABLE
-
-
-def _hand_over(environment: dict[str, str], setup: ProcessSetup, given: Handover) -> Handover:
-    """Replace this process by the piesd that is on disk now, and let it go on from *given*.
-
-    Returns with what to go on from ourselves, if that cannot be done.
-    """
-    restore_nofile(setup)
-    try:
-        handover.execute(own_command(), environment, given, PATIENCE)
-    except OSError as error:
-        why = f"cannot execute {sys.executable} again: {error.strerror}"
-        return msgspec.structs.replace(given, back=why)
-    raise AssertionError("execve has returned")
 
 
 async def guarded(name: str, job: Callable[[], Awaitable[None]]) -> None:
@@ -197,9 +92,11 @@ async def guarded(name: str, job: Callable[[], Awaitable[None]]) -> None:
     try:
         await job()
     except MemoryError:
-        log.error("cannot go on with %s: out of memory", name)
+        with suppress(MemoryError):  # There may be none for these words, either.
+            log.error("cannot go on with %s: out of memory", name)
     except Exception:
-        log.exception("cannot go on with %s: this is a bug in piesd", name)
+        with suppress(MemoryError):
+            log.exception("cannot go on with %s: this is a bug in piesd", name)
 
 
 async def kept(name: str, job: Callable[[], Awaitable[None]]) -> None:
@@ -250,10 +147,10 @@ class Daemon:
             self._prepare()
         except (SupervisorError, OSError) as error:
             if trial is not None:
-                trial.go_back(_reason(error))
+                trial.go_back(reason(error))
             self._stack.close()
             if self._detached is not None:
-                self._detached.failed(f"piesd: {_reason(error)}")
+                self._detached.failed(f"piesd: {reason(error)}")
             raise
 
     def _log_path(self) -> str:
@@ -374,10 +271,10 @@ class Daemon:
                 nursery.start_soon(kept, "the records of the machine", duties.serve)
             now = self.system.wall()
             given = self._given or Handover(records=(), descriptors={})
-            gone_on = self.survival.begin(runner, given.descriptors, given.clients)
-            outputs.recover(self.plan.components, self.survival.living)
+            living = self.survival.begin(runner, given.descriptors, given.clients)
+            outputs.recover(self.plan.components, living or ())
             nursery.start_soon(guarded, "the ledger", self.survival.serve)
-            if gone_on and not self.options.adopt:
+            if living is not None and not self.options.adopt:
                 await self.survival.end_what_was_left(runner)
             runner.post(
                 Apply(
@@ -390,9 +287,10 @@ class Daemon:
                 )
             )
             runner.tell_news()
-            if not gone_on or runner.engine.stage is Stage.NEW:
+            if runner.engine.stage is Stage.NEW:  # Else another has booted, and we go on.
                 runner.post(Boot(now))
             await nursery.start(self._serve, control)
+            keep_spare_memory()
             self._announce()
             nursery.start_soon(
                 guarded, "the watchdog", partial(feed_watchdog, self.notifier, runner)
@@ -443,7 +341,7 @@ class Daemon:
         self._own_log.write = self._own_log.direct
 
         def leave() -> None:
-            _hand_over(self._environ, self.setup, successor)
+            hand_over(self._environ, self.setup, successor)
 
         self._call_off = exit_anyway(EXIT_GRACE, EX_UNAVAILABLE, leave)
 

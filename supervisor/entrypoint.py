@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _supervise(argv: Sequence[str], given: Handover | None, trial: Trial | None) -> int:
     _import_trio()
-    from supervisor.daemon import main as supervise
+    from supervisor.main import main as supervise
 
     return supervise(argv, given, trial)
 

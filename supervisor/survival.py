@@ -61,10 +61,8 @@ class Survival:
         """
         self._file = LedgerFile(os.path.join(directory, f"{instance}.ledger"))
         self._ledger: Ledger | None = None
-        self.living: Set[Tag] = frozenset()
-        """The components of which something was left that lives."""
-        self._kept = self._read(records)
         self._system = _this_system()
+        self._kept = self._read(records)
         self.life = secrets.token_hex(8) if self._kept is None else self._kept.head.life
 
     @property
@@ -76,9 +74,7 @@ class Survival:
         path = self._file.path
         try:
             records = read_records(path) if records is None else records
-            return read(records, _this_system())
-        except FileNotFoundError:
-            return None
+            return read(records, self._system)
         except OSError as error:
             why = error.strerror or str(error)
         except Unusable as error:
@@ -90,28 +86,31 @@ class Survival:
 
     def begin(
         self, runner: Runner, handed: Mapping[str, int], clients: Mapping[str, Client]
-    ) -> bool:
-        """Take up what was left, and keep the ledger from now on; whether something was left.
+    ) -> Set[Tag] | None:
+        """Take up what was left, and keep the ledger from now on.
 
         Args:
             runner: takes it up.
             handed: the descriptors that were handed over, see `Handover`.
             clients: where the connections among them come from.
+
+        Returns:
+            The components of which something lives; None if nothing was left at all.
         """
         shift = time.clock_gettime(time.CLOCK_MONOTONIC) - trio.current_time()
         head = Head(version=__version__, life=self.life, system=self._system, shift=shift)
         ledger = Ledger(self._file, runner.engine, head, _boottime, partial(_tell, runner))
-        kept, self._kept = self._kept, None
+        kept, self._kept, living = self._kept, None, None
         if kept is not None:
             memory = translated(kept.memory, kept.head.shift - shift)
-            self.living = runner.take_up(memory, kept.born, handed, clients)
+            living = runner.take_up(memory, kept.born, handed, clients)
             ledger.adopt(kept.born)
             live = sum(state.live for state in runner.engine.world.states.values())
             log.info("going on with what another piesd has left: %d live", live)
         ledger.begin()
         runner.keep = ledger.observe
         self._ledger = ledger
-        return kept is not None
+        return living
 
     async def serve(self) -> None:
         """Try again to write what could not be written; for ever, once there is a ledger."""

@@ -7,17 +7,16 @@ find nothing to do. Then we come to rest, answer what was asked, and execute it 
 from __future__ import annotations
 
 import os
-import sys
 from typing import TYPE_CHECKING, Final
 
 import trio
 
 import supervisor
 from supervisor.engine.engine import Engine
+from supervisor.executing import PATIENCE, own_command
 from supervisor.model.effects import Effect, Note, Record, Retune
 from supervisor.model.errors import CannotUpgrade
 from supervisor.model.events import Apply
-from supervisor.model.state import Phase
 from supervisor.runtime.ledger import Kept, translated
 from supervisor.system import handover
 from supervisor.system.handover import Client, Handover
@@ -27,9 +26,6 @@ if TYPE_CHECKING:
     from supervisor.foothold import Foothold
     from supervisor.runtime.runner import Runner
     from supervisor.survival import Survival
-
-PATIENCE: Final = 30.0
-"""Seconds that the new program has to be ready, and that its rehearsal may take."""
 
 REST: Final = 5.0
 """Seconds in which starts that are under way have to come to their end."""
@@ -105,9 +101,8 @@ class Upgrade:
 
     def stirs(self) -> str:
         """Return what is under way that must come to its end before, if anything is."""
-        for key, state in self._runner.engine.world.states.items():
-            if state.phase is Phase.STARTING:
-                return f"{key!r} is being started"
+        for key in self._runner.engine.world.starting():
+            return f"{key!r} is being started"
         return self._runner.stirs()
 
     def _collect(self) -> None:
@@ -144,22 +139,6 @@ class Upgrade:
             command=tuple(own_command(resolved=True)),
             directory=_HERE,
         )
-
-
-def own_command(*, resolved: bool = False) -> list[str]:
-    """Return the words that execute this program again.
-
-    Args:
-        resolved: this very version, also if a link by which we were called leads elsewhere now.
-    """
-    words = [word for word in sys.orig_argv if word != "--daemon"]
-    program = sys.executable
-    if resolved:
-        # The interpreter of a virtual environment is a link itself, and must be called by it.
-        program = os.path.join(
-            os.path.realpath(os.path.dirname(sys.executable)), os.path.basename(sys.executable)
-        )
-    return [program, *words[1:]]
 
 
 def rehearse(kept: Kept | None, plan: Plan) -> list[Effect]:

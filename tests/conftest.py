@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 import seated
+from piesd_process import heir
 
 # CI must give the same verdict for the same commit, so it draws the same examples each time and
 # does not judge speed. A developer draws new ones each time and gets the shortest failing one kept.
@@ -62,3 +64,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if slow:
         config.hook.pytest_deselected(items=slow)
         items[:] = [item for item in items if item not in slow]
+
+
+@pytest.fixture
+def nothing_is_left() -> Iterator[None]:
+    """End whatever a piesd leaves behind that a test kills."""
+    with heir():
+        yield

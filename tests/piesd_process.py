@@ -94,9 +94,9 @@ class Piesd:
         self.process.kill()
         self.process.wait(PATIENCE)
 
-    def again(self, *options: str) -> Piesd:
+    def again(self, *options: str, wrapper: tuple[str, ...] = ()) -> Piesd:
         """Begin another one in the same place, and wait until it is ready."""
-        self._begin(*options)
+        self._begin(*options, wrapper=wrapper)
         return self.wait_ready()
 
     def write(self, config: str) -> None:
@@ -255,6 +255,11 @@ def heir() -> Iterator[None]:
                     process.kill()
             assert not psutil.wait_procs(left, PATIENCE)[1]
         libc.prctl(_SET_CHILD_SUBREAPER, before.value, 0, 0, 0)
+
+
+def marked(home: Path, config: str) -> str:
+    """Return *config* so that everything it starts is found by `with_marker(f"DAY={home}")`."""
+    return f'[daemon]\nshutdown-timeout = 3\n[defaults]\nenv = {{ DAY = "{home}" }}\n{config}'
 
 
 def alive(pid: int) -> bool:

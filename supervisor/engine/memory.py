@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from supervisor.engine.world import Link, World
 from supervisor.model.component import Address, Component, Key, Tag
-from supervisor.model.state import Excuse, Phase, Stage, State
+from supervisor.model.state import Excuse, Stage, State
 
 
 class Memo(Struct, frozen=True, kw_only=True):
@@ -98,25 +98,6 @@ def _later(excuse: Excuse, by: float) -> Excuse:
 
 def _shifted(times: tuple[float, ...], by: float) -> tuple[float, ...]:
     return tuple(time + by for time in times)
-
-
-def begun_anew(state: State, now: float) -> State:
-    """Return *state* for one whose start was under way and of which nothing is there.
-
-    It is wanted as before, and its start was no failure of its own.
-    """
-    phase = Phase.WAITING if state.wanted and not state.removed else Phase.STOPPED
-    return replace(
-        state,
-        phase=phase,
-        since=now,
-        deadline=None,
-        pid=None,
-        listener=False,
-        renew=False,
-        lowered=False,
-        starts=state.starts[:-1],
-    )
 
 
 def recall(world: World, memory: Memory) -> None:

@@ -12,6 +12,7 @@ from supervisor.model.component import Address, Key, Tag
 from supervisor.model.effects import Effect, GiveUp, LetGo, Listen, Unlisten
 from supervisor.model.events import Apply, EngineEvent, Happened, Listening, Spawned
 
+_TAKING_UP = frozenset({Listening, Spawned})
 _CLOSING: frozenset[type[Effect]] = frozenset({Unlisten, LetGo})
 
 
@@ -31,12 +32,9 @@ class Places:
 
     def settle(self, event: EngineEvent) -> None:
         """Complete the effects of *event*, after all else that follows from it."""
-        match event:
-            case Happened(key, Listening() | Spawned()) if self._kept:
-                # Not those of its specification: the child may be of the one before.
-                self._kept.difference_update(self._core.world.holdings.get(key, ()))
-            case _:
-                pass
+        if self._kept and isinstance(event, Happened) and type(event.event) in _TAKING_UP:
+            # Not those of its specification: the child may be of the one before.
+            self._kept.difference_update(self._core.world.holdings.get(event.key, ()))
         self._close_before_opening()
         if self._kept and (isinstance(event, Apply) or self._somebody_stays_down()):
             self._give_up()

@@ -295,6 +295,10 @@ class World:
             if tag in self.states and self._unstarted(tag, self.states[tag])
         )
 
+    def starting(self) -> Iterator[Key]:
+        """Yield what is being started, or opened, now."""
+        return (key for key, state in self.states.items() if state.phase is Phase.STARTING)
+
     def deadline(self) -> float | None:
         """Return the earliest deadline of any state, or None."""
         while self._deadlines:

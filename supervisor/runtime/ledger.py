@@ -20,7 +20,7 @@ from supervisor.model.component import Address, Component, Key
 from supervisor.model.state import State
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from supervisor.engine.engine import Engine
     from supervisor.model.effects import Level
@@ -100,13 +100,22 @@ class Kept(Struct, frozen=True, kw_only=True):
     born: dict[Key, Born]
 
 
-_Written = tuple[
-    dict[Key, tuple[State, Component, tuple[Address, ...]]],
-    General | None,
-    dict[int, tuple[Component, int]],
-    int,
-]
-"""What is known to be in a ledger."""
+class _Contents:
+    """What is in a ledger, so that it need not be written again."""
+
+    def __init__(self) -> None:
+        self.entities: dict[Key, tuple[State, Component, tuple[Address, ...]]] = {}
+        self.general: General | None = None
+        self._specs: dict[int, tuple[Component, int]] = {}
+        """By identity: a spec, which is thereby kept alive, and its number."""
+
+    def number(self, spec: Component) -> tuple[int, bool]:
+        """Return the number of *spec*, and whether it is a new one."""
+        known = self._specs.get(id(spec))
+        if known is not None:
+            return known[1], False
+        self._specs[id(spec)] = (spec, len(self._specs) + 1)
+        return len(self._specs), True
 
 
 class Ledger:
@@ -138,20 +147,16 @@ class Ledger:
         """Set while it cannot be written."""
         self._cramped = False
         """Whether it has been told that it cannot be written anew for its length."""
-        self._saved: dict[Key, tuple[State, Component, tuple[Address, ...]]] = {}
-        self._general: General | None = None
-        self._specs: dict[int, tuple[Component, int]] = {}
-        """By identity: a spec, which is thereby kept alive, and its number."""
-        self._count = 0
+        self._contents = _Contents()
         self._born: dict[Key, tuple[int, float, float | None]] = {}
         """When the present child of each was started: its generation, and between which times."""
         self._fresh = 0
 
-    def observe(self, _revision: int, changed: frozenset[Key], _notes: Sequence[object]) -> None:
-        """Write down what an event has changed; see `Runner.observe`."""
+    def observe(self, changed: Collection[Key]) -> None:
+        """Write down what an event has changed; see `Runner.keep`."""
         if self.failed.is_set():
             return  # All is written anew when that works again, see `keep_trying`.
-        entries = [*self._news(changed)]
+        entries = [*self._news(self._contents, changed)]
         if not entries:
             return
         try:
@@ -162,7 +167,7 @@ class Ledger:
         if self._file.size > max(self.least, GROWTH * self._fresh):
             self._shorten()
 
-    def adopt(self, born: dict[Key, Born]) -> None:
+    def adopt(self, born: Mapping[Key, Born]) -> None:
         """Note when the children that another piesd has started were started."""
         states = self._engine.world.states
         for key, (begun, known) in born.items():
@@ -173,31 +178,30 @@ class Ledger:
                 self._born[key] = (state.generation, begun, end)
 
     def everything(self) -> list[bytes]:
-        """Return the records of a ledger that is written anew, and go on with the present one."""
-        present = self._written()
-        try:
-            return self._anew()
-        finally:
-            self._go_on_with(present)
+        """Return the records of a ledger that is written anew; the present one stays as it is."""
+        return self._records(_Contents())
 
-    def _written(self) -> _Written:
-        return self._saved, self._general, self._specs, self._count
+    def _records(self, contents: _Contents) -> list[bytes]:
+        return [_encoded([self._head, *self._news(contents, self._engine.world.states)])]
 
-    def _go_on_with(self, written: _Written) -> None:
-        self._saved, self._general, self._specs, self._count = written
+    def _write_anew(self) -> None:
+        """Write everything anew.
 
-    def _anew(self) -> list[bytes]:
-        self._go_on_with(({}, None, {}, 0))
-        return [_encoded([self._head, *self._news(self._engine.world.states)])]
+        Raises:
+            OSError: it stays as it was, and can be appended to as before.
+        """
+        contents = _Contents()
+        self._file.begin(self._records(contents))
+        self._contents = contents
+        self._fresh, self._cramped = self._file.size, False
 
     def begin(self) -> bool:
         """Write everything anew; whether that could be done."""
         try:
-            self._file.begin(self._anew())
+            self._write_anew()
         except OSError as error:
             self._fail(error)
             return False
-        self._fresh, self._cramped = self._file.size, False
         if self.failed.is_set():
             self.failed = trio.Event()
             text = f"the ledger {self._file.path} is written again"
@@ -206,18 +210,14 @@ class Ledger:
 
     def _shorten(self) -> None:
         """Write everything anew, as it has become long; where that fails, go on as before."""
-        present = self._written()
         try:
-            self._file.begin(self._anew())
+            self._write_anew()
         except OSError as error:
-            self._go_on_with(present)
             self._fresh = self._file.size  # It is tried again when it has grown as much again.
             if not self._cramped:
                 text = f"cannot shorten the ledger {self._file.path}: {error.strerror}; it grows"
                 self._tell("ledger-grows", "warning", text)
             self._cramped = True
-            return
-        self._fresh, self._cramped = self._file.size, False
 
     def _fail(self, error: OSError) -> None:
         if self.failed.is_set():
@@ -229,35 +229,28 @@ class Ledger:
         )
         self._tell("ledger-failed", "error", text)
 
-    def _news(self, keys: Collection[Key]) -> Iterator[_Entry]:
+    def _news(self, contents: _Contents, keys: Collection[Key]) -> Iterator[_Entry]:
+        """Yield what is not in *contents* yet about *keys*; it is taken to be there then."""
         world = self._engine.world
         general = self._engine.general()
-        if general != self._general:
-            self._general = general
+        if general != contents.general:
+            contents.general = general
             yield _General(general)
         for key in keys:
             state = world.states.get(key)
             if state is None:
                 self._born.pop(key, None)
-                if self._saved.pop(key, None) is not None:
+                if contents.entities.pop(key, None) is not None:
                     yield _Gone(key)
                 continue
-            what = state, world.specs[key], world.holdings.get(key, ())
-            if _same(self._saved.get(key), what):
+            spec, held = world.specs[key], world.holdings.get(key, ())
+            if _same(contents.entities.get(key), (state, spec, held)):
                 continue
-            self._saved[key] = what
-            number = self._number(what[1])
-            if number > self._count:
-                self._count = number
-                yield _Spec(number, what[1])
-            born = self._birth(key, state)
-            yield _Entity(key, number, state, world.links.get(key), what[2], born)
-
-    def _number(self, spec: Component) -> int:
-        known = self._specs.get(id(spec))
-        if known is None:
-            known = self._specs[id(spec)] = (spec, self._count + 1)
-        return known[1]
+            contents.entities[key] = state, spec, held
+            number, fresh = contents.number(spec)
+            if fresh:
+                yield _Spec(number, spec)
+            yield _Entity(key, number, state, world.links.get(key), held, self._birth(key, state))
 
     def _birth(self, key: Key, state: State) -> Born | None:
         """Return when the present child was started, as far as that is known."""

@@ -41,6 +41,11 @@ REST: Final = 0.02
 """Seconds of that rest, so that a flood of datagrams leaves the loop idle most of the time."""
 
 
+def unopened(error: ListenError, at: float) -> Exit:
+    """Return why a listener could not be opened, which was tried at the Unix time *at*."""
+    return Exit(stage=error.stage, errno=error.error.errno, message=error.message, at=at)
+
+
 def place_name(address: Address, number: int) -> str:
     """Return the name under which a listening socket is handed over."""
     return f"listen:{address.url}:{number}"
@@ -112,12 +117,7 @@ class ListenerBoard:
         try:
             sockets = self._stock.open(spec)
         except ListenError as error:
-            why = Exit(
-                stage=error.stage,
-                errno=error.error.errno,
-                message=error.message,
-                at=self._system.wall(),
-            )
+            why = unopened(error, self._system.wall())
             self._happened(key, ListenFailed(generation, why, self._system.chance()))
             return
         self._open[key] = _Listener(spec, sockets)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import logging
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Mapping, Sequence, Set
 from typing import assert_never
 
 import trio
@@ -77,7 +77,7 @@ def _keep_no_record(_record: Record) -> None:
     """Do what a piesd does that is no init process."""
 
 
-def _keep_nothing(_revision: int, _changed: frozenset[Key], _notes: Sequence[Note]) -> None:
+def _keep_nothing(_changed: Collection[Key]) -> None:
     """Do what a piesd does that nobody is to go on with."""
 
 
@@ -114,7 +114,7 @@ class Runner:
         self.outputs = outputs
         self.outbox = outbox
         self.record = record or _keep_no_record
-        self.keep: Observer = _keep_nothing
+        self.keep: Callable[[Collection[Key]], None] = _keep_nothing
         """Called after each event, before anything is done about it: to write down what is now."""
         if outbox is not None:
             outbox.attach(self.post)
@@ -375,7 +375,7 @@ class Runner:
             log.exception("cannot handle %r: this is a bug in piesd; the event is dropped", event)
             return
         try:
-            self.keep(self.engine.revision, self.engine.changed, ())
+            self.keep(self.engine.changed)
         except Exception:
             log.exception("cannot keep what is known: this is a bug in piesd")
         notes: list[Note] = []

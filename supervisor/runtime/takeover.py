@@ -11,29 +11,18 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from supervisor.engine.memory import Memory, begun_anew
+from supervisor.engine import returning
 from supervisor.engine.world import Connection
 from supervisor.model.component import Mode
-from supervisor.model.events import (
-    ComponentEvent,
-    Exited,
-    Happened,
-    ListenerClosed,
-    ListenFailed,
-    Listening,
-    Spawned,
-    SpawnFailed,
-    TreeChanged,
-)
-from supervisor.model.state import UNOBSERVED, Exit, Phase
+from supervisor.model.events import ComponentEvent, Happened, ListenerClosed, ListenFailed
 from supervisor.runtime.launches import FIRST_PASSED
-from supervisor.runtime.listeners import held_name, is_ours, place_name
+from supervisor.runtime.listeners import held_name, is_ours, place_name, unopened
 from supervisor.system.port import Adopted, ListenError, Orphan, SocketName
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from supervisor.engine.memory import Memo
+    from supervisor.engine.memory import Memo, Memory
     from supervisor.model.component import Component, Key, Tag
     from supervisor.runtime.checks import Checks
     from supervisor.runtime.idle import IdleWatch
@@ -43,8 +32,6 @@ if TYPE_CHECKING:
     from supervisor.system.port import System
 
 log = logging.getLogger(__name__)
-
-_UNSEEN = "ended while no piesd was there, so nobody knows how"
 
 
 class Takeover:
@@ -85,7 +72,7 @@ class Takeover:
         orphans = [
             Orphan(each.key, each.state.generation, each.state.pid, born.get(each.key, (0.0, 0.0)))
             for each in memory.memos
-            if _has_processes(each)
+            if returning.has_processes(each)
         ]
         there = {each.key: each for each in self._system.adopt(orphans)}
         left: list[Memo] = []
@@ -95,7 +82,7 @@ class Takeover:
             client = isinstance(each.link, Connection) and not _is_served(each, adopted)
             if client and not self._hold(each):
                 continue  # It is gone with whom it waited for.
-            left.append(self._take_up(each, adopted, now))
+            left.append(each if adopted is None else self._take_up(each, adopted, now))
         servers = {each.link.owner: each for each in left if isinstance(each.link, Connection)}
         for each in left:
             self._open(each, servers.get(each.key), there)
@@ -107,52 +94,33 @@ class Takeover:
         """Hold a connection that waits, if it was handed over."""
         link = memo.link
         assert isinstance(link, Connection)
-        fd = self._handed.pop(held_name(link.number), None)
-        if fd is None:
+        name = held_name(link.number)
+        if name not in self._handed or not returning.waits(memo):
             return False
-        if memo.state.phase is not Phase.WAITING:
-            self._system.close(fd)
-            return False
-        given = self._clients.get(held_name(link.number))
+        given = self._clients.get(name)
         client = None if given is None else SocketName(given.address, given.port)
-        self._listeners.hold_again(
-            link.number, memo.key.partition("#")[0], fd, link.peer, link.address, client
-        )
+        fd = self._handed.pop(name)
+        self._listeners.hold_again(link.number, link.owner, fd, link.peer, link.address, client)
         return True
 
     # --- processes
 
-    def _take_up(self, memo: Memo, adopted: Adopted | None, now: float) -> Memo:
+    def _take_up(self, memo: Memo, adopted: Adopted, now: float) -> Memo:
         """Report what is new about a child, and look after one that is there."""
-        key, state = memo.key, memo.state
-        if adopted is None:
-            return memo
-        pid, lost = adopted.pid, adopted.lost
-        if pid is not None or lost:
-            self.living.add(key.partition("#")[0])
-            self._look_after(memo, pid)
-        if state.phase is Phase.STARTING:
-            if pid is None:
-                return replace(memo, state=begun_anew(state, now))
-            self._report(key, Spawned(state.generation, pid, self._system.wall()))
-        elif state.pid is None and not state.lost:
-            # It was asked to stop while its start was under way.
-            gone = Exit(stage="stopped", message="was stopped before it began")
-            self._report(
-                key,
-                SpawnFailed(state.generation, gone, 0.5)
-                if pid is None
-                else Spawned(state.generation, pid, self._system.wall()),
-            )
-        elif state.pid is None:
-            self._report(key, TreeChanged(state.generation, lost, self._system.chance()))
-        elif pid is None:
-            self._report(key, self._ended(state.generation, lost))
-        return memo
-
-    def _ended(self, generation: int, lost: tuple[int, ...]) -> Exited:
-        how = Exit(stage=UNOBSERVED, message=_UNSEEN, at=self._system.wall())
-        return Exited(generation, how, lost, self._system.chance())
+        if adopted.pid is not None or adopted.lost:
+            self.living.add(memo.key.partition("#")[0])
+            self._look_after(memo, adopted.pid)
+        state, event = returning.child(
+            memo.state,
+            adopted.pid,
+            adopted.lost,
+            now=now,
+            at=self._system.wall(),
+            chance=self._system.chance(),
+        )
+        if event is not None:
+            self._report(memo.key, event)
+        return replace(memo, state=state)
 
     def _look_after(self, memo: Memo, pid: int | None) -> None:
         key, spec, generation = memo.key, memo.spec, memo.state.generation
@@ -188,8 +156,9 @@ class Takeover:
             return
         if not state.listener:
             return
-        if state.phase is Phase.STOPPING:
-            self._report(key, ListenerClosed(state.generation))
+        event = returning.listener(state, self._system.wall())
+        if isinstance(event, ListenerClosed):
+            self._report(key, event)
             return
         number = None
         if server is not None and isinstance(server.link, Connection) and spec.owned:
@@ -199,18 +168,13 @@ class Takeover:
         try:
             self._listeners.restore(key, spec, handed, server=number, asleep=state.throttled)
         except ListenError as error:
-            why = Exit(
-                stage=error.stage,
-                errno=error.error.errno,
-                message=error.message,
-                at=self._system.wall(),
-            )
+            why = unopened(error, self._system.wall())
             self._report(key, ListenFailed(state.generation, why, self._system.chance()))
             return
         if server is not None and number is not None:
             self._idle.owns(server.key, server.state.generation)
-        if state.phase is Phase.STARTING:
-            self._report(key, Listening(state.generation, self._system.wall()))
+        if event is not None:
+            self._report(key, event)
 
     def _handed_over(self, spec: Component) -> list[int] | None:
         """Return the sockets of *spec* that were handed over, if all were."""
@@ -225,11 +189,7 @@ class Takeover:
                 self._system.close(fd)
                 break
             found.append(fd)
-        if len(found) == len(spec.sockets):
-            return found
-        for fd, address in zip(found, spec.sockets, strict=False):
-            self._system.unlisten(fd, address)
-        return None
+        return self._all_or_none(found, spec)
 
     def _inherited(self, key: Key, generation: int, spec: Component) -> list[int] | None:
         """Return copies of the listening sockets that a child has, if it has them all."""
@@ -242,6 +202,10 @@ class Takeover:
             if fd is None:
                 break
             found.append(fd)
+        return self._all_or_none(found, spec)
+
+    def _all_or_none(self, found: list[int], spec: Component) -> list[int] | None:
+        """Return *found* if these are all sockets of *spec*, and else close them."""
         if len(found) == len(spec.sockets):
             return found
         for fd, address in zip(found, spec.sockets, strict=False):
@@ -250,11 +214,6 @@ class Takeover:
 
     def _report(self, key: Key, event: ComponentEvent) -> None:
         self._facts.append(Happened(key, event))
-
-
-def _has_processes(memo: Memo) -> bool:
-    """Return whether there is, or was just going to be, a process."""
-    return memo.state.live and not memo.state.listener and not memo.spec.internal
 
 
 def _is_served(memo: Memo, adopted: Adopted | None) -> bool:

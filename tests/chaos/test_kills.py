@@ -13,7 +13,6 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 from http.client import HTTPException
 from pathlib import Path
@@ -21,10 +20,14 @@ from pathlib import Path
 import pytest
 
 from checked_lines import WRITER, expect_whole
-from piesd_process import Piesd, heir, piesd
+from piesd_process import Piesd, piesd
 from supervisor.system.proctable import InExec, every_process, read_process, read_variable
 
-pytestmark = [pytest.mark.real, pytest.mark.slow]
+pytestmark = [
+    pytest.mark.real,
+    pytest.mark.slow,
+    pytest.mark.usefixtures("nothing_is_left"),
+]
 
 LONG = bool(os.environ.get("CHAOS"))
 KILLS = 100 if LONG else 4
@@ -35,12 +38,6 @@ LINES = 2000 if LONG else 200
 """Of each kind that is always on the move."""
 
 SEED = int(os.environ.get("CHAOS_SEED") or random.randrange(10**6))
-
-
-@pytest.fixture(autouse=True)
-def nothing_is_left() -> Iterator[None]:
-    with heir():
-        yield
 
 
 KINDS = {

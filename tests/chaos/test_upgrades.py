@@ -4,26 +4,23 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from checked_lines import WRITER, expect_whole
 from crowd import Crowd, connect
-from piesd_process import heir, piesd
+from piesd_process import piesd
 
-pytestmark = [pytest.mark.real, pytest.mark.slow]
+pytestmark = [
+    pytest.mark.real,
+    pytest.mark.slow,
+    pytest.mark.usefixtures("nothing_is_left"),
+]
 
 LONG = bool(os.environ.get("CHAOS"))
 TIMES = 50 if LONG else 3
 STEADY = 200 if LONG else 20
-
-
-@pytest.fixture(autouse=True)
-def nothing_is_left() -> Iterator[None]:
-    with heir():
-        yield
 
 
 def configuration(home: Path) -> str:

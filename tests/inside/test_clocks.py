@@ -65,7 +65,7 @@ def test_a_suspended_machine_gives_nobody_less_time_and_its_ledger_the_right_bou
     head = Head(version="1", life="life", system="here", shift=0.0)
     ledger = Ledger(file, sim.engine, head, lambda: sim.now + suspended)
     ledger.begin()
-    sim.after = lambda: ledger.observe(0, sim.engine.changed, ())
+    sim.after = lambda: ledger.observe(sim.engine.changed)
     sim.boot().settle()
     suspended = 8 * 3600.0  # The engine's clock stands still meanwhile; that of the boot does not.
     sim.exit(sim.child("web"), Exit(code=1, message="exited with 1"))

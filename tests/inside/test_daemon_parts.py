@@ -8,7 +8,8 @@ import pytest
 import trio
 import trio.testing
 
-from supervisor.daemon import EX_UNAVAILABLE, _execute_again, guarded, kept
+from supervisor.daemon import guarded, kept
+from supervisor.executing import EX_UNAVAILABLE, execute_again
 from supervisor.system.process_setup import remember_process
 
 
@@ -49,7 +50,7 @@ def test_a_piesd_that_cannot_be_executed_anew_ends_with_an_error(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "executable", "/nonexistent/python")
-    assert _execute_again({}, remember_process()) == EX_UNAVAILABLE
+    assert execute_again({}, remember_process()) == EX_UNAVAILABLE
     assert capsys.readouterr().err == (
         "piesd: cannot execute /nonexistent/python again: No such file or directory\n"
     )

@@ -59,7 +59,7 @@ class Kept:
             self.file, self.sim.engine, HEAD, lambda: self.sim.now, self._note_down
         )
         self.ledger.begin()
-        self.sim.after = lambda: self.ledger.observe(0, self.sim.engine.changed, ())
+        self.sim.after = lambda: self.ledger.observe(self.sim.engine.changed)
         self.sim.boot().settle()
 
     def _note_down(self, kind: str, _level: object, text: str) -> None:

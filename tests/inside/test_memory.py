@@ -75,7 +75,7 @@ def test_after_any_history_another_engine_is_in_the_same_place(
     ledger.begin()
 
     def write() -> None:
-        ledger.observe(0, frozenset(sim.engine.changed), ())
+        ledger.observe(sim.engine.changed)
 
     sim.after = write
     sim.boot()
@@ -193,7 +193,7 @@ def test_a_child_that_is_found_was_started_until_it_was_found() -> None:
     later.begin()
     clock[0] = 12.0
     other.handle(Happened("a", Spawned(1, 100, 0.0)), sim.now)
-    later.observe(0, other.changed, ())
+    later.observe(other.changed)
     kept = read(file.records, "here")
     assert kept is not None
     assert kept.born == {"a": (10.0, 12.0)}

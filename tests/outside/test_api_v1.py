@@ -416,7 +416,7 @@ def subclasses(kind: type[SupervisorError]) -> set[type[SupervisorError]]:
 
 
 def test_every_error_has_its_http_status() -> None:
-    import supervisor.daemon  # noqa: F401 - whatever defines an error is loaded by this
+    import supervisor.main  # noqa: F401 - whatever defines an error is loaded by this
 
     codes = {each.code for each in subclasses(SupervisorError)}
     assert codes == set(STATUS), "one is missing, or one is left over"

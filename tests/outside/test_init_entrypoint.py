@@ -232,7 +232,7 @@ def test_nothing_large_is_loaded_for_it() -> None:
     )
     loaded = {line.rpartition("|")[2].strip() for line in ended.stderr.splitlines()}
     assert "supervisor.system.firstprocess" in loaded
-    assert not loaded & {"trio", "quart", "hypercorn", "msgspec", "supervisor.daemon", "logging"}
+    assert not loaded & {"trio", "quart", "hypercorn", "msgspec", "supervisor.main", "logging"}
 
 
 # --- the terminal

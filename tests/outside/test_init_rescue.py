@@ -198,17 +198,16 @@ def test_a_command_line_that_cannot_be_understood_is_no_end(
         one.hear(then)
 
 
-@pytest.mark.parametrize("when", ["parse", "Daemon._engine"])
+@pytest.mark.parametrize("when", ["main.parse", "daemon.Daemon._engine"])
 def test_ctrl_alt_del_before_it_is_listened_for_is_no_end(tmp_path: Path, when: str) -> None:
     fault = f"""
 import os, signal
-import supervisor.daemon
-from supervisor.daemon import Daemon
-plain = supervisor.daemon.{when}
+import supervisor.daemon, supervisor.main
+plain = supervisor.{when}
 def interrupted(*args):
     os.kill(os.getpid(), signal.SIGINT)
     return plain(*args)
-supervisor.daemon.{when} = interrupted
+supervisor.{when} = interrupted
 """
     (tmp_path / "files").mkdir()
     words = break_piesd(tmp_path / "files" / "init", fault, Path("/world/init"))

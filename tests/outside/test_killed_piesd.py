@@ -9,27 +9,16 @@ import struct
 import subprocess
 import sys
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
-from piesd_process import Piesd, alive, heir, piesd, with_marker
+from piesd_process import Piesd, alive, marked, piesd, with_marker
 from supervisor.system.ledgerfile import read_records
 
-pytestmark = pytest.mark.real
-
-
-@pytest.fixture(autouse=True)
-def nothing_is_left() -> Iterator[None]:
-    with heir():
-        yield
-
-
-def marked(home: Path, config: str) -> str:
-    return f'[daemon]\nshutdown-timeout = 3\n[defaults]\nenv = {{ DAY = "{home}" }}\n{config}'
+pytestmark = [pytest.mark.real, pytest.mark.usefixtures("nothing_is_left")]
 
 
 def pids(daemon: Piesd) -> dict[str, int]:
@@ -373,3 +362,27 @@ def number(pid: int) -> bytes:
 def rewrite(ledger: Path, old: bytes, new: bytes) -> None:
     records = [record.replace(old, new) for record in read_records(str(ledger))]
     ledger.write_bytes(b"".join(map(framed, records)))
+
+
+def test_there_are_fewer_descriptors_than_children_and_none_of_these_is_lost(
+    tmp_path: Path,
+) -> None:
+    """Of each child there should be a descriptor, and there cannot be one of each here."""
+    count = 60
+    config = "".join(
+        f'[component.c{number}]\ncommand = "sleep 1000000"\nrespawn = {{ max = 1000 }}\n'
+        for number in range(count)
+    )
+    with piesd(tmp_path, marked(tmp_path, config)) as daemon:
+        daemon.until(lambda: len(pids(daemon)) == count)
+        before = pids(daemon)
+        daemon.kill()
+        daemon.again(wrapper=("prlimit", "--nofile=110:110"))
+        assert pids(daemon) == before
+        for victim in (before["c0"], before[f"c{count - 1}"]):
+            os.kill(victim, signal.SIGKILL)
+        daemon.until(lambda: daemon.row("c0")["restarts"] == 1)
+        daemon.until(lambda: daemon.row(f"c{count - 1}")["restarts"] == 1)
+        assert daemon.order("DELETE", True).json == {"status": "OK"}
+        assert with_marker(f"DAY={tmp_path}") == []
+        assert "this is a bug" not in daemon.log, daemon.log

@@ -14,7 +14,7 @@ import pytest
 from piesd_process import PATIENCE, Piesd, piesd
 from supervisor.cli.piesd import parse
 from supervisor.config.pies import words
-from supervisor.daemon import main
+from supervisor.main import main
 from supervisor.model.settings import SourceFile
 from supervisor.tasks import named_files
 

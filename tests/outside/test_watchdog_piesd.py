@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from piesd_process import Piesd, heir, piesd
+from piesd_process import Piesd, piesd
 from places import public_directory
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.usefixtures("nothing_is_left")]
 
 PROGRAM = """
 import os, select, socket
@@ -32,12 +32,6 @@ select.select([], [], [])
 def home() -> Iterator[Path]:
     with public_directory() as place:  # The path of a socket in it must not be long.
         yield place
-
-
-@pytest.fixture(autouse=True)
-def nothing_is_left() -> Iterator[None]:
-    with heir():
-        yield
 
 
 def configured(home: Path) -> str:
