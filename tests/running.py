@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import trio
 
 from fake_system import FakeSystem
-from real_children import RealChildren
+from real_children import RealChildren, subreaping
 from supervisor.engine.engine import Engine
 from supervisor.model.component import Component, Output
 from supervisor.model.effects import Note
@@ -227,16 +227,17 @@ async def real_house(
     make_outbox: Callable[[System], Outbox] | None = None,
 ) -> AsyncIterator[RealHouse]:
     """Run *components* for real; nothing of them is left afterwards."""
-    async with RealChildren() as children, trio.open_nursery() as nursery:
-        outbox = make_outbox(children.system) if make_outbox else None
-        home = RealHouse(nursery, children, outbox, notify_prefix)
-        nursery.start_soon(home.runner.run)
-        if outbox is not None:
-            nursery.start_soon(outbox.serve)
-        home.runner.post(Apply(tuple(components), 5.0))
-        home.runner.post(Boot(children.system.wall()))
-        await home.runner.handled()
-        yield home
-        home.runner.post(Shutdown("the test"))
-        await home.runner.ended.wait()
-        nursery.cancel_scope.cancel()
+    with subreaping():  # What leaves its session can be seen only as a child of ours.
+        async with RealChildren() as children, trio.open_nursery() as nursery:
+            outbox = make_outbox(children.system) if make_outbox else None
+            home = RealHouse(nursery, children, outbox, notify_prefix)
+            nursery.start_soon(home.runner.run)
+            if outbox is not None:
+                nursery.start_soon(outbox.serve)
+            home.runner.post(Apply(tuple(components), 5.0))
+            home.runner.post(Boot(children.system.wall()))
+            await home.runner.handled()
+            yield home
+            home.runner.post(Shutdown("the test"))
+            await home.runner.ended.wait()
+            nursery.cancel_scope.cancel()
