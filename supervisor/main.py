@@ -17,6 +17,7 @@ from supervisor.model.errors import ConfigRejected, SupervisorError
 from supervisor.model.plaintext import shown
 from supervisor.system import seats
 from supervisor.system.detach import close_inherited
+from supervisor.system.environment import forget_coercion
 from supervisor.system.fdstore import DescriptorStore
 from supervisor.system.handover import Handover, Trial
 from supervisor.system.process_setup import open_standard_descriptors
@@ -35,6 +36,7 @@ def main(
         given: what the program that was here before has handed over.
         trial: is told when we are as good as that.
     """
+    forget_coercion(os.environ)  # Before anybody makes a copy of it.
     original_environment = {
         name: value for name, value in os.environ.items() if not name.startswith("LISTEN_")
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import string
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, MutableMapping
 from fnmatch import fnmatchcase
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, assert_never
@@ -30,6 +30,21 @@ def without_internals(environ: Mapping[str, str]) -> dict[str, str]:
         for name, value in environ.items()
         if name not in _OURS and not name.startswith(("WATCHDOG_", "LISTEN_"))
     }
+
+
+def forget_coercion(environ: MutableMapping[str, str]) -> None:
+    """Take out of *environ*, which is this process's own, what Python alone has put there.
+
+    Where no locale is set, Python gives itself `LC_CTYPE=C.UTF-8` before it begins (PEP 538), and
+    programs that we start would inherit a locale that nobody has asked for.
+    """
+    try:
+        with open("/proc/self/environ", "rb") as file:
+            given = file.read().split(b"\0")
+    except OSError:
+        return  # Without /proc nobody can say whose it is.
+    if not any(entry.startswith(b"LC_CTYPE=") for entry in given):
+        environ.pop("LC_CTYPE", None)
 
 
 def _matches(name: str, value: str, patterns: Iterable[str]) -> bool:

@@ -381,6 +381,21 @@ def test_children_see_none_of_our_descriptors_and_no_ignored_signal(tmp_path: Pa
         assert os.getsid(pid) == pid
 
 
+@pytest.mark.parametrize(
+    ("given", "found"), [([], []), (["LC_CTYPE=C.UTF-8"], ["LC_CTYPE=C.UTF-8"])]
+)
+def test_children_get_no_locale_that_piesd_was_not_given(
+    tmp_path: Path, given: list[str], found: list[str]
+) -> None:
+    # Python gives itself LC_CTYPE where there is no locale, and so it would be theirs (PEP 538).
+    bare = ("env", *(f"--unset={name}" for name in ("LANG", "LC_ALL", "LC_CTYPE")), *given)
+    with piesd(tmp_path, SLEEPER, wrapper=bare) as daemon:
+        pid = daemon.until_status("web", "running")["PID"]
+        daemon.until(lambda: Path(f"/proc/{pid}/comm").read_text() == "sleep\n")
+        environ = Path(f"/proc/{pid}/environ").read_text().split("\0")
+        assert [entry for entry in environ if entry.startswith("LC_")] == found
+
+
 def test_the_directory_of_logs_with_bare_names_is_made_also_after_a_reload(
     tmp_path: Path,
 ) -> None:
