@@ -214,9 +214,9 @@ def prerequisite_down(world: World, key: Key) -> Block | None:
     if awaited is not None:
         message = f"waits for {tags[0]}, which {awaited.message.removeprefix('it ')}"
         return Block(type="prerequisite", message=message, until=awaited.until, tags=tags)
-    reasons = "; ".join(_why_not_up(world, tag) for tag in tags[:3])
+    reasons = "; ".join(_why_they_are_not_up(world, tags[:3]))
     more = f" and {len(tags) - 3} more" if len(tags) > 3 else ""
-    noun = "prerequisite" if len(tags) == 1 else "prerequisites"
+    noun = "prerequisite" if len(tags) == 1 else "prerequisites:"
     until = world.states[tags[0]].deadline if len(tags) == 1 and tags[0] in world.states else None
     return Block(
         type="prerequisite",
@@ -231,6 +231,23 @@ def _readiness(world: World, tag: Tag) -> Block | None:
     if tag not in world.states or world.specs[tag].mode in ONE_RUN or world.should_be_down(tag):
         return None
     return not_ready(world, tag)
+
+
+def _why_they_are_not_up(world: World, tags: tuple[Tag, ...]) -> list[str]:
+    """Return one clause for each, and one for all that have the same short thing in common."""
+    alike: dict[str, list[Tag]] = {}
+    for tag in tags:
+        clause = _why_not_up(world, tag)
+        state = clause.removeprefix(f"{tag} is ")
+        alike.setdefault(state if state.isalpha() else clause, []).append(tag)
+    return [
+        clause if not clause.isalpha() else f"{', '.join(group)} {_be(group)} {clause}"
+        for clause, group in alike.items()
+    ]
+
+
+def _be(group: list[Tag]) -> str:
+    return "is" if len(group) == 1 else "are"
 
 
 def _why_not_up(world: World, tag: Tag) -> str:

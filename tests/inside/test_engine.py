@@ -105,6 +105,22 @@ def test_stopping_a_prerequisite_takes_its_dependents_down_and_says_so() -> None
     assert sim.phase("web") is Phase.RUNNING
 
 
+def test_prerequisites_that_lack_the_same_are_told_together() -> None:
+    sim = running(
+        component("db"),
+        component("one", "db"),
+        component("two", "db"),
+        component("mail"),
+        component("web", "one", "two", "mail"),
+    )
+    sim.order("stop", "db").settle()
+    assert why(sim, "web") == "prerequisite: prerequisites: one, two are waiting"
+    sim.order("stop", "mail").settle()
+    assert why(sim, "web") == (
+        "prerequisite: prerequisites: one, two are waiting; mail is stopped (it was stopped by me)"
+    )
+
+
 def test_nothing_else_starts_before_every_startup_component_has_ended() -> None:
     sim = Simulation(
         [component("web"), component("s1", mode=Mode.STARTUP), component("s2", mode=Mode.STARTUP)]
