@@ -275,7 +275,7 @@ def _cannot_connect(place: Place, exc: OSError, timeout: float) -> Unreachable |
             return Unreachable(
                 Unreachable.NOT_PIESD,
                 f"cannot trust {place}: {_reason(exc)}",
-                "give the certificate of the authority that has signed it",
+                "name the certificate of the authority that has signed it in SSL_CERT_FILE",
             )
         case InetPlace() if isinstance(exc, ssl.SSLError):
             return Unreachable(

@@ -386,8 +386,9 @@ async def test_the_client_logs_in_over_tls(tmp_path: Path, tls: Tls, file: Provi
             401,
             "give a name and a password (piesctl takes them from ~/.netrc), or a token",
         )
-        with pytest.raises(Unreachable, match="cannot trust https://localhost"):
+        with pytest.raises(Unreachable, match="cannot trust https://localhost") as distrusted:
             await in_thread(partial(ask, trust=None))
+        assert "SSL_CERT_FILE" in distrusted.value.hint
         with pytest.raises(Unreachable, match="cannot speak TLS: "):
             await in_thread(partial(ask, trust=Trust(ca="/nowhere.pem")))
 
