@@ -48,19 +48,25 @@ def has_levels(descriptions: Sequence[Description]) -> bool:
 def row(description: Description, *, usage: bool, levels: bool = False) -> Row:
     """Return one component as a row that fits `columns`."""
     status = word(description.get("status"))
-    where = description.get("PID", description.get("URL"))
     restarts = description.get("restarts") or 0
     return [
         Cell(word(description.get("tag")), "bold"),
         *((Cell(word(description.get("runlevels"))),) if levels else ()),
         Cell(status, status_style(status)),
-        Cell(word(where)),
+        Cell(_where(description)),
         Cell(duration(description.get("uptime"))),
         Cell(str(restarts), "yellow" if restarts else "dim"),
         *(_usage(description) if usage else ()),
         Cell(notes(description), "dim" if status in {"running", "listener"} else ""),
         Cell(word(description.get("command") or description.get("argv")), "dim"),
     ]
+
+
+def _where(description: Description) -> str:
+    """Return the process number, or where it listens: the first place, and how many more."""
+    where = word(description.get("PID", description.get("URL")))
+    more = len(description.get("sockets") or ()) - 1
+    return f"{where} and {more} more" if more > 0 and "PID" not in description else where
 
 
 def status_style(status: str) -> str:

@@ -82,18 +82,24 @@ def rich_table(columns: Sequence[Column], rows: Sequence[Row], width: int) -> Ri
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
     texts = [[Text(clean(cell.text), style=cell.style) for cell in row] for row in rows]
     last = len(columns) - 1
-    used = sum(
+    widths = [
         max([len(column.title), *(row[index].cell_len for row in texts)]) + 2
         for index, column in enumerate(columns[:last])
-    )
+    ]
+    widest = max(range(last), key=widths.__getitem__, default=None)
+    # The widest breaks its lines before any other does: sentences bear that, addresses do not.
+    room = width - _LEAST - sum(widths) + (0 if widest is None else widths[widest]) - 2
     for index, column in enumerate(columns):
         cut = index == last
+        limit = max(_LEAST, width - sum(widths)) if cut else None
+        if index == widest and room >= _LEAST:
+            limit = room
         table.add_column(
             column.title,
             justify="right" if column.right else "left",
             no_wrap=cut,
             overflow="ellipsis" if cut else "fold",
-            max_width=max(_LEAST, width - used) if cut else None,
+            max_width=limit,
         )
     for row in texts:
         table.add_row(*row)

@@ -156,6 +156,22 @@ def test_a_table_on_a_terminal_is_cut_to_its_width_at_the_last_column(width: int
         assert "\x1b[31m" not in text
 
 
+def test_on_a_terminal_the_widest_column_breaks_its_lines_and_no_other() -> None:
+    titles = ["TAG", "LEVELS", "STATUS", "PID/URL", "UPTIME", "RESTARTS", "WHY", "COMMAND"]
+    url = "inet+tcp://127.0.0.1:8075"
+    rows = [
+        ["power-fails-wait", "2345", "listener", url, "5s", "0", "", "tr a-z A-Z"],
+        ["flaky", "", "sleeping", "", "", "3", "it waits for many things " * 4, "echo what; exit"],
+    ]
+    out = io.StringIO()
+    table = rich_table([Column(title) for title in titles], [list(map(Cell, r)) for r in rows], 110)
+    Console(file=out, width=110).print(table)
+    lines = out.getvalue().splitlines()
+    assert url in lines[1]
+    assert all(len(line) <= 110 for line in lines)
+    assert out.getvalue().count("things") == 4
+
+
 def test_a_table_without_rows_is_its_head() -> None:
     assert plain(COLUMNS, []) == ["TAG  COUNT  COMMAND"]
     out = io.StringIO()
@@ -189,6 +205,11 @@ def test_a_row_says_the_most_important_thing_about_a_component(
     description: listing.Description, text: str
 ) -> None:
     assert listing.notes(description) == text
+
+
+def test_a_listener_of_several_sockets_says_how_many_more_there_are() -> None:
+    several = {"tag": "x", "URL": "inet+tcp://*:1", "sockets": ["inet+tcp://*:1", "unix:///s"]}
+    assert Cell("inet+tcp://*:1 and 1 more") in listing.row(several, usage=False)
 
 
 def test_a_row_fits_the_columns_and_survives_a_daemon_that_says_little() -> None:
