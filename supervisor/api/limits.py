@@ -119,13 +119,11 @@ def _is_host(value: bytes) -> bool:
     found = _HOST.fullmatch(value)
     if found is None:
         return False
-    labels = (found["name"] or b"").removesuffix(b".").split(b".")
-    return labels == [b""] or all(0 < len(label) < 64 for label in labels)
+    name: bytes = found["name"]
+    return not name or all(0 < len(each) < 64 for each in name.removesuffix(b".").split(b"."))
 
 
-_HOST = re.compile(
-    rb"(?:\[[0-9A-Fa-f:.]+\]|(?P<name>[A-Za-z0-9._~!$&'()*+,;=%-]*))(?::[0-9]{0,5})?"
-)
+_HOST = re.compile(rb"(?P<name>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(?::[0-9]{0,5})?")
 
 
 class _Replay:

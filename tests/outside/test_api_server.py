@@ -271,6 +271,10 @@ async def test_a_loopback_socket_answers_for_loopback_names_alone(
                 ("localhost.evil.example", 403),
                 ("[", 400),
                 ("a" * 64, 400),
+                (".", 400),
+                (".:80", 400),
+                ("[1..2]", 400),
+                (f"[{64 * 'a'}]", 400),
                 ("evil..example", 400),
                 ("evil.example/x", 400),
             ):
