@@ -75,8 +75,8 @@ def test_a_dependent_says_what_its_prerequisite_has_to_do_and_until_when(
 def test_several_prerequisites_that_are_not_up_are_each_explained() -> None:
     sim = slow(DB, component("cache", enabled=False), component("web", "db", "cache"))
     assert why_not(sim, "web") == (
-        "prerequisite: prerequisites: db runs but is not ready yet: awaits READY=1 on NOTIFY_SOCKET;"
-        " cache is stopped (it is disabled in the configuration)"
+        "prerequisite: prerequisites: db runs but is not ready yet: awaits READY=1 on"
+        " NOTIFY_SOCKET; cache is stopped (it is disabled in the configuration)"
     )
 
 
