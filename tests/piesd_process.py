@@ -78,6 +78,7 @@ class Piesd:
         self._begin(*options, wrapper=wrapper)
 
     def _begin(self, *options: str, wrapper: tuple[str, ...] = ()) -> None:
+        self.forget_told()
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(
                 [*wrapper, sys.executable, "-m", "supervisor", "-c", str(self.config), *options],
@@ -133,6 +134,11 @@ class Piesd:
                 raise AssertionError(f"never told {word!r}; log:\n{self.log}") from None
             if word in message:
                 return message
+
+    def forget_told(self) -> None:
+        """Forget what was told so far: a reload ends with READY=1 as well as a start."""
+        while select.select([self._notify], [], [], 0)[0]:
+            self._notify.recv(4096)
 
     def wait_ready(self) -> Piesd:
         self.told("READY=1")

@@ -20,8 +20,9 @@ from pathlib import Path
 import pytest
 
 from checked_lines import WRITER, expect_whole
+from lives import doubles, sightings
 from piesd_process import Piesd, piesd
-from supervisor.system.proctable import InExec, every_process, read_process, read_variable
+from supervisor.system.proctable import read_process
 
 pytestmark = [
     pytest.mark.real,
@@ -66,22 +67,6 @@ def configuration(home: Path) -> str:
             if kind == "steady" and number % 3:
                 text += f'prerequisites = ["steady{number - 1}"]\n'
     return text
-
-
-def ours(home: Path) -> dict[str, list[tuple[int, int]]]:
-    """Return PID and start time of every live process of a component, by its marker."""
-    found: dict[str, list[tuple[int, int]]] = {}
-    for info in every_process():
-        with suppress(OSError, InExec):
-            if info.alive and read_variable(info.pid, b"CHAOS") == str(home).encode():
-                marker = (read_variable(info.pid, b"PIESD_MARKER") or b"").decode()
-                if marker:  # Else it has ended meanwhile.
-                    found.setdefault(marker.rpartition(" ")[2], []).append((info.pid, info.started))
-    return found
-
-
-def key_of(marker: str) -> str:
-    return marker.split("/")[2].partition("%23")[0]
 
 
 class Load:
@@ -160,10 +145,10 @@ def test_kills_cost_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
         assert known
         assert daemon.order("DELETE", True, 30).json == {"status": "OK"}
         try:
-            daemon.until(lambda: not ours(tmp_path), "nothing is left")
+            daemon.until(lambda: not sightings(tmp_path), "nothing is left")
         except AssertionError:
-            left = [read_process(pid) for pids in ours(tmp_path).values() for pid, _ in pids]
-            raise AssertionError(f"left: {ours(tmp_path)}: {left}; log:\n{daemon.log}") from None
+            left = [(one, read_process(one.pid)) for one in sightings(tmp_path)]
+            raise AssertionError(f"left: {left}; log:\n{daemon.log}") from None
         for word in ("kind=bug", "this is a bug", "Traceback"):
             assert word not in daemon.log, daemon.log
         daemon.signal(signal.SIGTERM)
@@ -181,25 +166,19 @@ def all_steady_run(daemon: Piesd) -> bool:
 
 
 def steady_processes(home: Path) -> dict[str, list[tuple[int, int]]]:
-    found = {key_of(marker): pids for marker, pids in ours(home).items()}
-    return {key: pids for key, pids in found.items() if key.startswith(("steady", "job", "writer"))}
+    found: dict[str, list[tuple[int, int]]] = {}
+    for one in sightings(home):
+        if one.key.startswith(("steady", "job", "writer")):
+            found.setdefault(one.key, []).append((one.pid, one.started))
+    return found
 
 
 def expect_no_doubles(daemon: Piesd, home: Path) -> None:
-    """Of no component do two generations live at once, longer than it takes to look."""
-    daemon.until(lambda: not doubles(home), "no component runs twice")
-
-
-def doubles(home: Path) -> dict[str, set[str]]:
-    generations: dict[str, set[str]] = {}
-    for marker in ours(home):
-        _, _, key, generation = marker.split("/")
-        if "%23" not in key:  # Connections are as many as there are clients.
-            generations.setdefault(key, set()).add(generation)
-    return {key: each for key, each in generations.items() if len(each) > 1}
+    """Of no component do two generations live at once."""
+    daemon.until(lambda: not doubles(sightings(home)), "no component runs twice")
 
 
 def strangers(daemon: Piesd, home: Path) -> set[str]:
     """Return of which components something lives that piesd takes for down."""
     down = {row["tag"] for row in daemon.rows() if row["status"] in ("stopped", "finished")}
-    return {key for key in map(key_of, ours(home)) if key in down}
+    return {one.tag for one in sightings(home)} & down
