@@ -161,14 +161,17 @@ class Checks:
         *,
         ready: bool,
         watchdog: float | None = None,
-    ) -> None:
+    ) -> Ready | None:
         """Look after a child that another piesd has started, and that was *ready* or not.
 
         Its watchdog counts anew: nobody has heard it meanwhile. *watchdog* is what it has made of
         that, see `State`.
+
+        Returns:
+            What is new about it, after that it runs: its only word that it is ready went, or goes,
+            to somebody who is not there any more, so it is taken as ready.
         """
         watch = self._watches[key] = _Watch(key, generation, spec)
-        watch.ready = ready
         kind = None if spec.ready is None else spec.ready.kind
         seconds = spec.watchdog if watchdog is None else watchdog
         if kind == "notify" or spec.watchdog:
@@ -177,11 +180,10 @@ class Checks:
             except OSError as error:
                 text = f"cannot hear what {key!r} says about itself: {error.strerror or error}"
                 self._note(watch, "unheard", text, "error")
-        if not ready and watch.voice is None and kind in ("fd", "notify"):
-            # Its only word goes to somebody who is not there any more.
-            watch.ready = True
-            self._happened(key, Ready(generation))
+        unheard = not ready and watch.voice is None and kind in ("fd", "notify")
+        watch.ready = ready or unheard
         self.begin(key, generation)
+        return Ready(generation) if unheard else None
 
     def end(self, key: Key, generation: int) -> None:
         """The child has ended, or never was."""

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from supervisor.engine import returning
 from supervisor.engine.world import Connection
 from supervisor.model.component import Mode
-from supervisor.model.events import ComponentEvent, Happened, ListenerClosed, ListenFailed
+from supervisor.model.events import ComponentEvent, Happened, ListenerClosed, ListenFailed, Ready
 from supervisor.runtime.launches import FIRST_PASSED
 from supervisor.runtime.listeners import held_name, is_ours, place_name, unopened
 from supervisor.system.port import Adopted, ListenError, Orphan, SocketName
@@ -107,9 +107,10 @@ class Takeover:
 
     def _take_up(self, memo: Memo, adopted: Adopted, now: float) -> Memo:
         """Report what is new about a child, and look after one that is there."""
+        ready = None
         if adopted.pid is not None or adopted.lost:
             self.living.add(memo.key.partition("#")[0])
-            self._look_after(memo, adopted.pid)
+            ready = self._look_after(memo, adopted.pid)
         state, event = returning.child(
             memo.state,
             adopted.pid,
@@ -118,26 +119,29 @@ class Takeover:
             at=self._system.wall(),
             chance=self._system.chance(),
         )
-        if event is not None:
-            self._report(memo.key, event)
+        for news in (event, ready):  # Of a start nobody may have heard yet: it runs, first of all.
+            if news is not None:
+                self._report(memo.key, news)
         return replace(memo, state=state)
 
-    def _look_after(self, memo: Memo, pid: int | None) -> None:
+    def _look_after(self, memo: Memo, pid: int | None) -> Ready | None:
+        """Hear and watch what is there of a component; return what is new about its readiness."""
         key, spec, generation = memo.key, memo.spec, memo.state.generation
         try:
             self._outputs.descriptors(key, spec)
         except OSError as error:
             log.error("cannot read on what %r prints: %s", key, error.strerror)
         if pid is None:
-            return
+            return None
         self._system.limit(key, spec.cgroup)
         self._outputs.started(key, pid)
         if "#" not in key:
-            self._checks.resume(
+            return self._checks.resume(
                 key, generation, spec, ready=memo.state.ready, watchdog=memo.state.watchdog
             )
-        elif isinstance(memo.link, Connection) and not spec.owned:
+        if isinstance(memo.link, Connection) and not spec.owned:
             self._idle.serves(key, generation, spec, self._system.flow_of(key, generation))
+        return None
 
     # --- sockets
 
