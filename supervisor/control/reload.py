@@ -166,7 +166,7 @@ class Configuration:
             for key in world.ordered()
             if key not in world.links and not world.states[key].removed
         ]
-        changes = difference(old, plan.components, world.is_live, world.is_put_off)
+        changes = difference(old, plan.components, world.is_kept, world.is_put_off)
         after = {each.tag: each for each in plan.components}
         changes = in_the_level(world, changes, after, plan.daemon.runlevel)
         notes = [str(warning) for warning in plan.warnings]

@@ -349,7 +349,7 @@ class Engine:
         changes = difference(
             [spec for spec in old if not world.states[spec.tag].removed],
             apply.components,
-            world.is_live,
+            world.is_kept,
             world.is_put_off,
         )
         wanted: list[tuple[Tag, ComponentEvent]] = []

@@ -47,7 +47,7 @@ def _in_the_level(world: World, change: Change, spec: Component, level: str) -> 
         where = f"it belongs to {levels_in_words(spec.runlevels)}, the runlevel is {level}"
         if state is not None and state.live:
             stops = replace(change, action="stop", because=where)
-            return with_dependents(stops, world.graph, world.is_live)
+            return with_dependents(stops, world.graph, world.is_kept)
         quiet = state is None or change.action == "none"
         return replace(change, action="none" if quiet else "live", because=where)
     if state is not None and state.wanted and not state.live and world.outside(tag):

@@ -95,35 +95,36 @@ def needs_new_child(new: Component, fields: Sequence[str]) -> bool:
 def difference(
     old: Sequence[Component],
     new: Sequence[Component],
-    is_live: Callable[[Tag], bool],
+    is_kept: Callable[[Tag], bool],
     is_put_off: Callable[[Tag], bool],
 ) -> tuple[Change, ...]:
     """Return what going from *old* to *new* means for every component, in *new*'s order.
 
-    Removed components come first. *is_live* tells whether a component has a child or a listener
-    now: one that has none needs no restart, whatever changed. *is_put_off* tells whether it should
-    have one and is not tried at present, because that went wrong: what changed may have mended it.
+    Removed components come first. *is_kept* tells whether a component has a child or a listener
+    now, and is to have it: one that has none, or is going down for good, needs no restart, whatever
+    changed. *is_put_off* tells whether it should have one and is not tried at present, because that
+    went wrong: what changed may have mended it.
     """
     before = {component.tag: component for component in old}
     after = {component.tag: component for component in new}
     graph = Graph({tag: component.prerequisites for tag, component in before.items()})
     changes = [
         with_dependents(
-            Change(tag=tag, action="stop", because="it is no longer configured"), graph, is_live
+            Change(tag=tag, action="stop", because="it is no longer configured"), graph, is_kept
         )
         for tag in before
         if tag not in after
     ]
     for tag, component in after.items():
-        change = _change(before.get(tag), component, is_live, is_put_off)
-        changes.append(with_dependents(change, graph, is_live))
+        change = _change(before.get(tag), component, is_kept, is_put_off)
+        changes.append(with_dependents(change, graph, is_kept))
     return tuple(changes)
 
 
 def _change(
     old: Component | None,
     new: Component,
-    is_live: Callable[[Tag], bool],
+    is_kept: Callable[[Tag], bool],
     is_put_off: Callable[[Tag], bool],
 ) -> Change:
     tag = new.tag
@@ -141,7 +142,7 @@ def _change(
     if (now := _change_of_call(old, new)) is not None:
         return Change(tag=tag, action=now[0], keys=keys, because=now[1])
     # What was started by hand while it was disabled is up already: then the rest decides.
-    if "enabled" in fields and not (new.enabled and is_live(tag)):
+    if "enabled" in fields and not (new.enabled and is_kept(tag)):
         action: Literal["start", "stop"] = "start" if new.enabled else "stop"
         because = "it is no longer disabled" if new.enabled else "it is disabled now"
         return Change(tag=tag, action=action, keys=keys, because=because)
@@ -152,7 +153,7 @@ def _change(
         return Change(tag=tag, action="start", keys=keys, because=because)
     if not other_child:
         return Change(tag=tag, action="live", keys=keys, because="these take effect at once")
-    if not is_live(tag):
+    if not is_kept(tag):
         return Change(tag=tag, action="live", keys=keys, because="it has no child to replace")
     if new.mode in _RUNS_ON:
         return Change(tag=tag, action="live", keys=keys, because="these are for its next run")
@@ -171,11 +172,11 @@ def _change_of_call(old: Component, new: Component) -> tuple[Literal["start", "s
     return ("start", "it runs by itself now") if new.enabled and new.mode not in _LATER else None
 
 
-def with_dependents(change: Change, graph: Graph, is_live: Callable[[Tag], bool]) -> Change:
+def with_dependents(change: Change, graph: Graph, is_kept: Callable[[Tag], bool]) -> Change:
     """Return *change* with those who go down because of it."""
     if change.action not in ("restart", "stop") or change.tag not in graph.index:
         return change
-    touched = graph.in_order(tag for tag in graph.all_dependents(change.tag) if is_live(tag))
+    touched = graph.in_order(tag for tag in graph.all_dependents(change.tag) if is_kept(tag))
     return Change(
         tag=change.tag,
         action=change.action,

@@ -175,9 +175,13 @@ class World:
         """Return whether *key* is a component, and no connection or command of one."""
         return key not in self.links
 
-    def is_live(self, tag: Tag) -> bool:
-        """Return whether *tag* is known and something of it exists in the operating system."""
-        return tag in self.states and self.states[tag].live
+    def is_kept(self, tag: Tag) -> bool:
+        """Return whether something of *tag* exists in the operating system, and is wanted.
+
+        Somebody may have stopped what is going down: then it is not for a reload to bring it back.
+        """
+        state = self.states.get(tag)
+        return state is not None and state.live and state.wanted
 
     def is_put_off(self, tag: Tag) -> bool:
         """Return whether *tag* is known and, though wanted, not tried at present."""

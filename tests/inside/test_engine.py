@@ -511,6 +511,31 @@ def test_a_reload_keeps_stopped_what_somebody_stopped() -> None:
     assert why(sim, "web") == "stopped: it was stopped by me"
 
 
+def test_a_reload_brings_nobody_back_who_is_going_down_because_somebody_stopped_it() -> None:
+    web = component("web")
+    sim = running(web)
+    sim.deaf = {"web"}
+    sim.order("stop", "web").settle()
+    assert sim.phase("web") is Phase.STOPPING
+    apply(sim, replace(web, argv=("other",)))
+    sim.wake()
+    sim.settle()
+    assert sim.phase("web") is Phase.STOPPED
+    assert why(sim, "web") == "stopped: it was stopped by me"
+
+
+def test_enabling_again_what_is_going_down_because_it_was_disabled_brings_it_back() -> None:
+    web = component("web")
+    sim = running(web)
+    sim.deaf = {"web"}
+    apply(sim, replace(web, enabled=False))
+    apply(sim, web)
+    assert sim.phase("web") is Phase.STOPPING
+    sim.wake()
+    sim.settle()
+    assert sim.phase("web") is Phase.RUNNING
+
+
 def test_a_reload_that_restarts_a_prerequisite_takes_its_dependents_down_first() -> None:
     db, web = component("db"), component("web", "db")
     sim = running(db, web)
