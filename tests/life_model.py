@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from life_plans import SLEEP, Part, Plan
 from lives import Sighting, owner_of
-from supervisor.system.proctable import InExec, read_variable
+from supervisor.system.proctable import InExec, ProcessInfo, read_process, read_variable
 
 Row = dict[str, Any]
 
@@ -40,6 +40,8 @@ class Model:
         self.floors: dict[str, Floor] = {}
         self.leaving: set[str] = set()
         """What was removed, and may not be gone yet: it may go on counting, or begin anew."""
+        self.since: dict[str, int | None] = {}
+        """The first generation of each whose whole life was under what is configured now."""
         self.unsure: set[str] = set()
         """Of what only piesd knows whether it is wanted now."""
 
@@ -69,8 +71,11 @@ class Model:
             self.unsure.discard(tag)
             self.leaving.add(tag)
             self.floors.pop(tag, None)
+            self.since.pop(tag, None)
         for tag, part in plan.parts.items():
             before = old.parts.get(tag)
+            if before is not None and before != part:
+                self.since[tag] = None  # It may go on running, and be started anew later.
             if before is None or before.enabled is not part.enabled:
                 self.wanted[tag] = part.enabled
 
@@ -97,6 +102,7 @@ class Model:
             assert row["wanted"] is self.wanted[tag], f"{tag}: wanted {row['wanted']}: {row}"
             self._check_counters(row)
             self._check_place(part, row, main, rows)
+            self._check_order(part, row, main)
 
     def _check_row(self, row: Row, age: float) -> None:
         tag = row["tag"]
@@ -134,6 +140,26 @@ class Model:
         if row["status"] in ("running", "listener") and (missing or not row["wanted"]):
             waits = any(part.tag in each["prerequisites"] and _live(each) for each in rows)
             assert waits, f"{part.tag} runs, without {missing}: {row}"
+
+    def _check_order(self, part: Part, row: Row, main: dict[str, Row]) -> None:
+        """Whoever lives was started after what it needs, and goes before that is told to go."""
+        if not self._is_of_this_plan(row) or not _live(row):
+            return
+        process = _process(row)
+        for tag in part.prerequisites:
+            needed = main[tag]
+            other = _process(needed)
+            if process is not None and other is not None:
+                assert process.started >= other.started, f"{row} is older than {needed}"
+            # What is one process has no remains to be waited for: it was brought down by us.
+            if self.plan.parts[tag].kind.single and self._is_of_this_plan(needed):
+                assert needed["status"] != "stopping", f"{needed} goes before {row}"
+
+    def _is_of_this_plan(self, row: Row) -> bool:
+        since = self.since.setdefault(row["tag"], 0)
+        if since is None:
+            since = self.since[row["tag"]] = row["generation"] + 1
+        return bool(row["generation"] >= since)
 
     # --- what must hold as soon as nothing happens any more
 
@@ -182,6 +208,10 @@ class Model:
     def rested(self) -> None:
         """Everything is as it must be: what was removed is gone, and what came back counts."""
         self.leaving.clear()
+
+
+def _process(row: Row) -> ProcessInfo | None:
+    return read_process(row["PID"]) if row["status"] == "running" else None
 
 
 def _live(row: Row) -> bool:
