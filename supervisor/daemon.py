@@ -274,7 +274,8 @@ class Daemon:
             living = self.survival.begin(runner, given.descriptors, given.clients)
             outputs.recover(self.plan.components, living or ())
             nursery.start_soon(guarded, "the ledger", self.survival.serve)
-            if living is not None and not self.options.adopt:
+            # What a program of this very process has handed over is no leftover.
+            if living is not None and self._given is None and not self.options.adopt:
                 await self.survival.end_what_was_left(runner)
             runner.post(
                 Apply(

@@ -72,6 +72,18 @@ def test_no_component_is_touched_and_no_client_refused(tmp_path: Path) -> None:
         assert with_marker(f"DAY={tmp_path}") == []
 
 
+def test_what_it_hands_over_to_itself_is_nothing_left_by_another(tmp_path: Path) -> None:
+    config = marked(tmp_path, SEVERAL.format(home=tmp_path))
+    with piesd(tmp_path, config, options=("--adopt=no",)) as daemon:
+        daemon.until_status("failing", "sleeping")
+        daemon.until_status("b", "running")
+        before = state_of_all(daemon)
+        for _ in range(2):
+            assert daemon.ask("PUT", "/instance/PID", {"keep": True}).json == {"status": "OK"}
+            daemon.wait_ready()
+            assert state_of_all(daemon) == before
+
+
 def test_a_signal_does_the_same(tmp_path: Path) -> None:
     with piesd(tmp_path, marked(tmp_path, SEVERAL.format(home=tmp_path))) as daemon:
         daemon.until_status("b", "running")
