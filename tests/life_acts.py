@@ -120,7 +120,10 @@ class Life:
             (self.pause, 10),
             (self.halt_piesd, 4),
             (self.kill_piesd, 5),
+            (self.kill_in_order, 2),
             (self.upgrade, 3),
+            (self.kill_in_upgrade, 1),
+            (self.begin_afresh, 1),
         ]
 
     # --- driving
@@ -201,8 +204,8 @@ class Life:
         self.longest_rest = max(self.longest_rest, time.monotonic() - begun)
         self.counts["rests"] += 1
         self.history.append("rest")
+        self._watch.forget_all_but(self.model.plan.parts.keys() - self.model.leaving)
         self.model.rested()
-        self._watch.forget_all_but(self.model.plan.parts)
         self._bury()
         self._expect_whys()
 
@@ -296,9 +299,11 @@ class Life:
         elif tags is None:
             tags = set(self.model.plan.parts) if selector is True else set()
             self.model.unsure.update(self.model.plan.parts)
+        promised = action == "stop" and wait is not None and wait > 1
+        assert answer.status == 200 or not promised, answer.body
         self.model.order(action, tags)
         self.model.unsure.update(self._unsure_of(selector, tags))
-        if action == "stop" and answer.status == 200 and self.model.unsure.isdisjoint(tags):
+        if promised and self.model.unsure.isdisjoint(tags):
             below = {each for tag in tags for each in self.model.plan.dependents_of(tag)}
             left = [one for one in sightings(self.home) if one.tag in tags | below]
             assert not left, f"{left} outlive the stop of {tags}"
@@ -466,15 +471,76 @@ class Life:
     def kill_piesd(self, luck: random.Random) -> str:
         """Kill it; accidents happen while there is none; the next one goes on."""
         before = self._calm_processes(luck)
+        told = self._another(luck)
+        if not told and before is not None:
+            self._expect_untouched(before)
+        return "; ".join(told)
+
+    def _another(self, luck: random.Random) -> list[str]:
+        """Let there be another piesd, which has read what is written now."""
         self.daemon.kill()
         self._allow()
         told = [self.end_component(luck) for _ in range(luck.choice([0, 0, 0, 1, 2]))]
         self.daemon.again()
         if self._written is not self.model.plan:
             self.model.reload(self._written)
-        if not told and before is not None:
-            self._expect_untouched(before)
-        return "; ".join(told)
+        return told
+
+    def kill_in_order(self, luck: random.Random) -> str:
+        """Kill it while it obeys: only the next one knows how far it has come."""
+        self._allow()
+        selector, tags = self._selection(luck)
+        action = luck.choice(["start", "stop", "restart"])
+        path = f"/v1/components?action={action}&selector={quote(json.dumps(selector))}"
+        with self._asked("PUT", path):
+            select.select([], [], [], luck.choice([0, 0.001, 0.003, 0.01, 0.05]))
+            told = self._another(luck)
+        self.model.unsure.update(self.model.plan.parts)
+        return f"{action} {json.dumps(selector)} {tags}; {told}"
+
+    def kill_in_upgrade(self, luck: random.Random) -> str:
+        """Kill it while it gives way to another, or is that already."""
+        delay = luck.uniform(0, 2)
+        with self._asked("PUT", "/instance/PID", b'{"keep": true}'):
+            select.select([], [], [], delay)
+            return f"after {delay:.2f} s; {self._another(luck)}"
+
+    @contextmanager
+    def _asked(self, method: str, path: str, body: bytes = b"") -> Iterator[None]:
+        """Ask for something, and wait for no answer."""
+        head = f"{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(PATIENCE)
+            client.connect(str(self.daemon.socket))
+            client.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+            yield
+
+    def begin_afresh(self, luck: random.Random) -> str:
+        """Let it end, or end what it finds: then everything is as the configuration says."""
+        way = luck.choice(["end", "reboot", "no adoption"])
+        before = sightings(self.home)
+        self._allow()
+        self._thaw_all()
+        self.model.leaving |= self.model.plan.parts.keys()
+        self._watch.loose = frozenset(self.model.leaving)
+        match way:
+            case "end":
+                self.daemon.signal(signal.SIGTERM)
+                assert self.daemon.wait_end() == 0
+                left = sightings(self.home)
+                assert not left, f"{left} outlive piesd"
+                self.daemon.again()
+            case "reboot":
+                self.daemon.forget_told()
+                assert self.daemon.ask("PUT", "/instance/PID").status == 200
+                self.daemon.wait_ready()
+            case _:
+                self.daemon.kill()
+                self.daemon.again("--adopt=no")
+        self.model.begin_afresh(self._written)
+        both = set(before) & set(sightings(self.home))
+        assert not both, f"{both} outlive everything"
+        return way
 
     def upgrade(self, luck: random.Random) -> str:
         """Let it execute itself anew; it refuses if the configuration is another one."""

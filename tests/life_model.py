@@ -79,6 +79,15 @@ class Model:
             if before is None or before.enabled is not part.enabled:
                 self.wanted[tag] = part.enabled
 
+    def begin_afresh(self, plan: Plan) -> None:
+        """Everything leaves, and nothing is known of it any more."""
+        self.leaving |= self.plan.parts.keys()
+        self.plan = plan
+        self.wanted = {tag: part.enabled for tag, part in plan.parts.items()}
+        self.floors.clear()
+        self.since.clear()
+        self.unsure.clear()
+
     # --- what must hold at every moment
 
     def check(self, rows: list[Row], age: float) -> None:
