@@ -266,6 +266,22 @@ async def test_an_end_is_never_told_before_the_launch(
     assert [type(report) for report in started.reports] == [Launched]
 
 
+async def test_a_start_that_cannot_be_watched_is_told_all_the_same(
+    children: RealChildren, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    nothing_is_local(children)
+
+    def watch(_fd: int, _ready: object) -> None:
+        raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+
+    monkeypatch.setattr(children.system._readiness, "watch", watch)
+    await children.start("long", argv=("/bin/sleep", "1000")).pid()
+    failure = await children.start("none", argv=("/no/such/program",)).failure()
+    assert failure.exit.errno == errno.ENOENT
+    assert "cannot watch the start of long" in caplog.text
+    assert not children.system._launcher._pending
+
+
 # --- the environment
 
 
