@@ -436,7 +436,7 @@ class Forest:
         if not tree.led:
             return 0
         if signum != signal.SIGKILL:
-            self.members(tree, fresh=False)  # As in `signal_group`.
+            self._look_before(tree)
         return int(self._signal(tree, signum, group=False))
 
     def signal_group(self, tree: Tree, signum: int) -> int:
@@ -447,8 +447,7 @@ class Forest:
         if not tree.led:
             return self._signal_members(tree, signum, {tree.leader}, inside=True)
         if signum != signal.SIGKILL:
-            # What it is going to leave behind shall be known before it can hide.
-            self.members(tree, fresh=False)
+            self._look_before(tree)
         return int(self._signal(tree, signum, group=True))
 
     def signal_lost(self, tree: Tree, signum: int) -> int:
@@ -465,12 +464,23 @@ class Forest:
             # At once, and none can fork its way out; what is elsewhere is looked for as ever.
             self.groups.kill(tree.key)
         if tree.led:
-            before = self.members(tree, fresh=False)
+            before = self._look_before(tree)
             count = int(self._signal(tree, signum, group=True))
-            if all(info.group == tree.leader for info in before):
+            if before is not None and all(info.group == tree.leader for info in before):
                 return count
             skipped = {tree.leader}
         return count + self._signal_members(tree, signum, skipped, inside=False)
+
+    def _look_before(self, tree: Tree) -> list[ProcessInfo] | None:
+        """Return the processes of *tree*, which are to be known before a signal lets them hide.
+
+        None if they cannot be seen: whoever needs them to end does not wait for that.
+        """
+        try:
+            return self.members(tree, fresh=False)
+        except OSError as error:
+            log.debug("cannot look at what belongs to %s: %s", tree.key, error.strerror)
+            return None
 
     def _signal(self, tree: Tree, signum: int, *, group: bool) -> bool:
         """Signal the living leader of *tree*, or its process group."""

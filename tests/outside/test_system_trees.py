@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import signal
@@ -10,6 +11,7 @@ import sys
 from collections.abc import AsyncIterator, Iterator, Set
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import trio
@@ -378,6 +380,23 @@ async def test_running_out_of_descriptors_does_not_make_us_blind(children: RealC
     with no_descriptor_left():
         news = children.system.reap()
     assert [end.lost for end in news] == [(pid,)]
+
+
+@pytest.mark.parametrize("scope", ["leader", "group", "tree"])
+async def test_what_cannot_be_seen_now_is_signalled_all_the_same(
+    children: RealChildren,
+    monkeypatch: pytest.MonkeyPatch,
+    scope: Literal["leader", "group", "tree"],
+) -> None:
+    await children.start(argv=("/bin/sleep", "1000")).pid()
+
+    def read(_path: str) -> bytes:
+        raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+
+    with monkeypatch.context() as blind, suppress(OSError):
+        blind.setattr(proctable, "_read", read)
+        children.system.signal("c", 1, TERM, scope)
+    assert (await children.reaped()).exit.signal == TERM
 
 
 async def test_an_orphan_in_the_middle_of_an_exec_is_no_alien(
