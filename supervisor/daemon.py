@@ -55,6 +55,7 @@ from supervisor.system.process_setup import (
 )
 from supervisor.system.sockets import make_directory
 from supervisor.system.sparememory import keep_spare_memory
+from supervisor.system.wakeup import wake_for_sure
 from supervisor.tasks import (
     has_machine,
     is_first,
@@ -258,6 +259,8 @@ class Daemon:
                 endless=self.endless,
                 upgrade=self.upgrade,
             )
+            # It is needed for as long as there is a loop.
+            trio.lowlevel.spawn_system_task(kept, "waking the loop", wake_for_sure)
             await nursery.start(obeying.serve)
             for name, job in (
                 ("watching descriptors", self.system.serve),

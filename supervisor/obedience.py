@@ -172,7 +172,7 @@ def _on_child(act: Callable[[], None]) -> Iterator[None]:
     def handler(_number: int, _frame: FrameType | None) -> None:
         nonlocal due
         if not due:
-            with suppress(MemoryError):  # The next one tries again.
+            with suppress(OSError, MemoryError):  # The next one tries again.
                 token.run_sync_soon(soon)
                 due = True
 
