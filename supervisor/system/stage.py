@@ -107,7 +107,6 @@ class Stage:
                     offset_dst=_BODY + self.size,
                     flags=_SPLICE_NONBLOCK,
                 )
-                data = os.pread(self._fd, count, _BODY + self.size)
             except BlockingIOError:
                 self._rest()
                 return None
@@ -117,11 +116,24 @@ class Stage:
             else:
                 self.size += count
                 self._told = False
-                return data
+                return self._read_back(count)
         try:
             return os.read(pipe, most)
         except BlockingIOError:
             return None
+
+    def _read_back(self, count: int) -> bytes | None:
+        """Return the last *count* bytes, which have left their pipe and are here alone."""
+        for last in (False, True):
+            try:
+                return self._read(self.size - count, count)
+            except OSError as error:
+                if last:
+                    text = "lost %d bytes of output: cannot read %s: %s"
+                    log.error(text, count, self._name, error.strerror)
+        self.size -= count
+        self._rest()
+        return None
 
     def _complain(self, error: OSError) -> None:
         if not self._told:

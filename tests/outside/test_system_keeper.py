@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import shutil
@@ -231,6 +232,38 @@ def test_where_nothing_can_be_kept_output_goes_its_way_all_the_same(
         assert stage.take(reader, 100) == b"%d\n" % number
     assert stage.take(reader, 100) is None
     assert len(caplog.records) == 1, "it is told once"
+    close(reader, writer)
+
+
+@pytest.mark.parametrize("failures", [1, 100])
+def test_output_that_is_in_a_stage_is_read_again_and_its_loss_is_told(
+    keeper: Keeper,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    failures: int,
+) -> None:
+    reader, writer = keeper.pipe("web.stdout")
+    stage = keeper.stage("web.stdout")
+    assert stage is not None
+    left = iter(range(failures))
+    pread = os.pread
+
+    def failing(fd: int, count: int, offset: int) -> bytes:
+        if next(left, None) is not None:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return pread(fd, count, offset)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "pread", failing)
+        os.write(writer, b"one\n")
+        assert stage.take(reader, 100) == (b"one\n" if failures == 1 else None)
+    assert [record.getMessage() for record in caplog.records] == (
+        []
+        if failures == 1
+        else ["lost 4 bytes of output: cannot read web.stdout.stage: Input/output error"]
+    )
+    os.write(writer, b"two\n")
+    assert stage.take(reader, 100) == b"two\n"
     close(reader, writer)
 
 
