@@ -31,13 +31,13 @@ _PIESCTL = "import sys; from supervisor.cli.piesctl import main; sys.exit(main()
 
 
 class UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path: str) -> None:
-        super().__init__("piesd", timeout=PATIENCE)
+    def __init__(self, path: str, patience: float = PATIENCE) -> None:
+        super().__init__("piesd", timeout=patience)
         self._path = path
 
     def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(PATIENCE)
+        self.sock.settimeout(self.timeout)
         self.sock.connect(self._path)
 
 
@@ -144,6 +144,18 @@ class Piesd:
         self.told("READY=1")
         return self
 
+    def ready_or_ended(self) -> bool:
+        """Wait until it is ready; return False if it has ended instead."""
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            readable, _, _ = select.select([self._notify], [], [], 0.05)
+            if readable:
+                if b"READY=1" in self._notify.recv(4096):
+                    return True
+            elif self.process.poll() is not None:
+                return False
+            assert time.monotonic() < deadline, f"neither ready nor at its end; log:\n{self.log}"
+
     def until(self, fact: Callable[[], Any], what: str = "") -> Any:
         """Ask until *fact* gives something true, and return that; each event ends a pause."""
         deadline = time.monotonic() + PATIENCE
@@ -171,8 +183,9 @@ class Piesd:
         path: str,
         body: Any = None,
         headers: Mapping[str, str] | None = None,
+        patience: float = PATIENCE,
     ) -> Answer:
-        connection = UnixConnection(str(self.socket))
+        connection = UnixConnection(str(self.socket), patience)
         try:
             data = json.dumps(body) if body is not None else None
             connection.request(
