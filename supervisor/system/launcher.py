@@ -9,7 +9,7 @@ import os
 import signal
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
-from typing import Final, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import trio
 from msgspec import Struct
@@ -41,9 +41,6 @@ from supervisor.system.users import Identity, NoIdentity, Users, resolve
 T = TypeVar("T")
 
 log = logging.getLogger(__name__)
-
-LOOK_AGAIN: Final = 0.25
-"""Seconds until a start that cannot be watched is looked at again."""
 
 
 class Blocking(Protocol):
@@ -240,13 +237,7 @@ class Launcher:
         def ready() -> None:
             self._decide(pid, pending, may_look=local)
 
-        try:
-            self._readiness.watch(verdict.fd, ready)
-        except OSError as error:
-            # The kernel has no memory for one more watch.
-            text = "cannot watch the start of %s, and look at it now and then: %s"
-            log.warning(text, launch.key, error.strerror)
-            self._later(task, partial(self._look_until_decided, pid, pending, may_look=local))
+        self._readiness.watch(verdict.fd, ready)
 
     def _program(
         self, launch: Launch, identity: Identity | None, contents: Mapping[str, str]
@@ -284,11 +275,6 @@ class Launcher:
             job = partial(self._explain_later, pending.task, pending.program, verdict)
             self._later(pending.task, job)
         return True
-
-    async def _look_until_decided(self, pid: int, pending: _Pending, *, may_look: bool) -> None:
-        while self._pending.get(pid) is pending:
-            if not self._decide(pid, pending, may_look=may_look):
-                await trio.sleep(LOOK_AGAIN)
 
     def _settle(self, pid: int, pending: _Pending) -> None:
         if self._pending.pop(pid, None) is not None:

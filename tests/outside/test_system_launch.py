@@ -6,6 +6,7 @@ import ctypes
 import errno
 import os
 import resource
+import select
 import signal
 import socket
 from collections.abc import AsyncIterator, Iterator
@@ -266,19 +267,33 @@ async def test_an_end_is_never_told_before_the_launch(
     assert [type(report) for report in started.reports] == [Launched]
 
 
+class ShortOfMemory:
+    """An epoll that cannot watch anything more, for so many times."""
+
+    def __init__(self, real: select.epoll, times: int) -> None:
+        self._real, self._left = real, times
+
+    def register(self, fd: int, mask: int) -> None:
+        if self._left:
+            self._left -= 1
+            raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+        self._real.register(fd, mask)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
+
+
 async def test_a_start_that_cannot_be_watched_is_told_all_the_same(
     children: RealChildren, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     nothing_is_local(children)
 
-    def watch(_fd: int, _ready: object) -> None:
-        raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
-
-    monkeypatch.setattr(children.system._readiness, "watch", watch)
+    readiness = children.system._readiness
+    monkeypatch.setattr(readiness, "_epoll", ShortOfMemory(readiness._epoll, 3))
     await children.start("long", argv=("/bin/sleep", "1000")).pid()
     failure = await children.start("none", argv=("/no/such/program",)).failure()
     assert failure.exit.errno == errno.ENOENT
-    assert "cannot watch the start of long" in caplog.text
+    assert "cannot watch what happens, trying again: Cannot allocate memory" in caplog.text
     assert not children.system._launcher._pending
 
 
