@@ -11,6 +11,7 @@ import sys
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import ExitStack, suppress
 from functools import partial
+from typing import Any
 
 import trio
 
@@ -53,6 +54,7 @@ from supervisor.system.process_setup import (
     ignore_interrupts,
     prepare_process,
 )
+from supervisor.system.shortage import shortage
 from supervisor.system.sockets import make_directory
 from supervisor.system.sparememory import keep_spare_memory
 from supervisor.system.wakeup import wake_for_sure
@@ -71,6 +73,9 @@ OUTPUT_GRACE = 2.0
 TAKE_UP_AGAIN = 0.1
 """Seconds before a failed part of the daemon is taken up again, so that it cannot spin."""
 
+LOAD_AGAIN = 1.0
+"""Seconds until it is tried again to load what could not be read."""
+
 EXIT_GRACE = 5.0
 """Seconds after the last line for everything else: requests to be answered, threads to return."""
 
@@ -83,8 +88,9 @@ API = "supervisor.api.serve"
 
 def reason(error: SupervisorError | OSError) -> str:
     """Return why piesd cannot start, for whoever started it."""
-    if isinstance(error, OSError) and error.filename:
-        return f"cannot start: {error.filename}: {error.strerror}"
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename else ""
+        return f"cannot start: {where}{error.strerror or error}"
     return str(error)
 
 
@@ -95,9 +101,13 @@ async def guarded(name: str, job: Callable[[], Awaitable[None]]) -> None:
     except MemoryError:
         with suppress(MemoryError):  # There may be none for these words, either.
             log.error("cannot go on with %s: out of memory", name)
-    except Exception:
+    except Exception as error:
+        short = shortage(error)
         with suppress(MemoryError):
-            log.exception("cannot go on with %s: this is a bug in piesd", name)
+            if short is None:
+                log.exception("cannot go on with %s: this is a bug in piesd", name)
+            else:
+                log.error("cannot go on with %s: %s", name, short.strerror)
 
 
 async def kept(name: str, job: Callable[[], Awaitable[None]]) -> None:
@@ -140,6 +150,7 @@ class Daemon:
         """Who we were when we began; which directories are ours goes by that."""
         self.again = False
         """Whether to execute this program anew after the end."""
+        self._announced = False
         self._own_log: OwnLog
         self._more: trio.MemorySendChannel[socket.socket] | None = None
         self._stack = ExitStack()
@@ -211,6 +222,8 @@ class Daemon:
             except BaseException as error:
                 if self._trial is not None:
                     self._trial.go_back(f"{type(error).__name__}: {error}")
+                if not self._announced and (short := shortage(error)) and os.getpid() != 1:
+                    raise short from error
                 interrupted = isinstance(error, KeyboardInterrupt) and not self.endless
                 if os.getpid() != 1 or interrupted:
                     raise
@@ -459,7 +472,7 @@ class Daemon:
         ready = False
         self._more, more = trio.open_memory_channel[socket.socket](0)
         try:
-            module = await self.system.blocking(importlib.import_module, API)
+            module = await self._load_api()
             async with trio.open_nursery() as nursery:
                 self._serving = nursery.cancel_scope
                 sockets = self.foothold.controls.sockets
@@ -472,6 +485,20 @@ class Daemon:
             self._served.set()
         if not ready:
             task_status.started()
+
+    async def _load_api(self) -> Any:
+        """Return the web framework, which may have to wait until the system can read its files."""
+        told = False
+        while True:
+            try:
+                return await self.system.blocking(importlib.import_module, API)
+            except (OSError, ImportError, MemoryError) as error:
+                if not told:
+                    why = getattr(error, "strerror", None) or str(error) or "out of memory"
+                    log.error("cannot answer requests yet: %s; trying again", why)
+                    told = True
+            importlib.invalidate_caches()  # What could not be read is taken for missing.
+            await trio.sleep(LOAD_AGAIN)
 
     async def _open_lost_sockets(self) -> None:
         """Make the control sockets anew that clients cannot find any more."""
@@ -490,6 +517,7 @@ class Daemon:
     # --- telling
 
     def _announce(self) -> None:
+        self._announced = True
         for url in self._urls():
             log.info("control socket: %s", url)
         count = len(self.plan.components)

@@ -49,6 +49,10 @@ from supervisor.system.trees import MARKER, Forest
 T = TypeVar("T")
 
 _THREADS = 16
+_THREAD_PAUSES = (0.05, 0.1, 0.2, 0.4)
+"""Seconds after each attempt to have another thread."""
+_NO_THREAD = "can't start new thread"
+"""What Python says where the system refuses one."""
 
 
 class LinuxSystem:
@@ -370,7 +374,19 @@ class LinuxSystem:
     # --- slow things
 
     async def blocking(self, job: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run *job* in a worker thread; it is not cancelled, but awaited to its end."""
-        return await trio.to_thread.run_sync(
-            partial(job, *args, **kwargs), abandon_on_cancel=False, limiter=self._limiter
-        )
+        """Run *job* in a worker thread; it is not cancelled, but awaited to its end.
+
+        Raises:
+            OSError: EAGAIN, if the system has no room for a thread, or what *job* raises.
+        """
+        for pause in _THREAD_PAUSES:
+            try:
+                return await trio.to_thread.run_sync(
+                    partial(job, *args, **kwargs), abandon_on_cancel=False, limiter=self._limiter
+                )
+            except RuntimeError as error:
+                if str(error) != _NO_THREAD:
+                    raise
+            # The system has no room for a thread, which is a process to it; mostly for a moment.
+            await trio.sleep(pause)
+        raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import trio
 
 from piesd_process import Piesd, piesd
 from places import public_directory
+from supervisor.system.linux import LinuxSystem
+from supervisor.system.shortage import shortage
+from unprivileged import unprivileged
 
 pytestmark = pytest.mark.real
-
-STRANGER = 54321
-"""A user whom nobody is: root is let off the limit of processes."""
 
 CONFIG = """
 [component.neighbour]
@@ -31,18 +35,6 @@ enabled = false
 def home() -> Iterator[Path]:
     with public_directory() as place:
         yield place
-
-
-def unprivileged(home: Path) -> tuple[str, ...]:
-    """Return what makes piesd one who is held to the limit of processes."""
-    if os.geteuid() != 0:
-        return ()
-    if not shutil.which("setpriv"):
-        pytest.skip("there is no setpriv to make piesd another user than root")
-    os.chown(home, STRANGER, STRANGER)
-    # Python may be where only root can read it.
-    rights = ("--inh-caps=+dac_override", "--ambient-caps=+dac_override")
-    return ("setpriv", f"--reuid={STRANGER}", f"--regid={STRANGER}", "--clear-groups", *rights)
 
 
 def refused(daemon: Piesd) -> bool:
@@ -87,3 +79,66 @@ def test_a_start_without_room_waits_and_comes_by_itself(
         assert daemon.row("neighbour")["PID"] == neighbour
         daemon.until(lambda: "has room for processes again" in daemon.log)
         assert daemon.log.count("has no room for another process") == 1
+
+
+def test_too_few_descriptors_to_begin_with_are_told_in_a_line(tmp_path: Path) -> None:
+    (tmp_path / "piesd.toml").write_text(CONFIG)
+    few = ("sh", "-c", 'ulimit -n 20; exec "$@"', "sh")
+    done = subprocess.run(
+        [*few, sys.executable, "-m", "supervisor", "-c", str(tmp_path / "piesd.toml")],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=Path(__file__).parents[2],
+        timeout=30,
+    )
+    assert done.returncode == 69
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("piesd: cannot start: ")
+
+
+SHORT_OF_MEMORY = """
+import errno, importlib, os
+load, left = importlib.import_module, [2]
+def load_later(name, *more):
+    if name == "supervisor.api.serve" and left[0]:
+        left[0] -= 1
+        raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+    return load(name, *more)
+importlib.import_module = load_later
+"""
+
+
+def test_what_answers_requests_is_loaded_when_it_can_be_read(home: Path) -> None:
+    (home / "sitecustomize.py").write_text(SHORT_OF_MEMORY)
+    with piesd(home, CONFIG, environ={"PYTHONPATH": str(home)}) as daemon:
+        assert daemon.until_status("neighbour", "running")
+        daemon.until(lambda: "cannot answer requests yet: Cannot allocate memory" in daemon.log)
+
+
+async def test_a_thread_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    run, left = trio.to_thread.run_sync, [2]
+
+    async def short_of_threads(*args: Any, **how: Any) -> Any:
+        if left[0]:
+            left[0] -= 1
+            raise RuntimeError("can't start new thread")
+        return await run(*args, **how)
+
+    monkeypatch.setattr(trio.to_thread, "run_sync", short_of_threads)
+    system = LinuxSystem()
+    try:
+        assert await system.blocking(lambda: "done") == "done"
+        left[0] = 100
+        with pytest.raises(BlockingIOError):
+            await system.blocking(lambda: "never")
+    finally:
+        system.dispose()
+
+
+def test_what_was_short_is_found_behind_other_errors() -> None:
+    short = OSError(errno.ENFILE, "Too many open files in system")
+    internal = RuntimeError("internal")
+    internal.__cause__ = ExceptionGroup("many", [AssertionError(), short])
+    assert shortage(internal) is short
+    assert shortage(ExceptionGroup("many", [AssertionError(), OSError(errno.EBADF, "")])) is None
