@@ -18,11 +18,16 @@ while True:
 """With `lines` a second."""
 
 
+def expect_line(line: str, number: int, name: str = "log") -> None:
+    """See that a line is number *number*, as it was written."""
+    text, _, checksum = line.rpartition(" ")
+    assert int(text.split(" ", 1)[0]) == number, f"{name}: line {number} is {line!r}"
+    assert zlib.crc32(text.encode()) == int(checksum), f"{name}: line {number} is torn"
+
+
 def expect_whole(log: Path) -> int:
     """Return how many lines there are: each once, in order, and as it was written."""
     lines = log.read_text().splitlines()
     for number, line in enumerate(lines, 1):
-        text, _, checksum = line.rpartition(" ")
-        assert int(text.split(" ", 1)[0]) == number, f"{log.name}: line {number} is {line!r}"
-        assert zlib.crc32(text.encode()) == int(checksum), f"{log.name}: line {number} is torn"
+        expect_line(line, number, log.name)
     return len(lines)

@@ -73,6 +73,7 @@ class Day:
         self.daemon, self.home = daemon, daemon.home
         self.turn = 0
         self._read = 0
+        self.patience = SOON
         self.until(self._all_run, "everything runs")
         self._steady = {tag: self._pid(tag) for tag in STEADY}
 
@@ -91,11 +92,13 @@ class Day:
     def _kill(self) -> None:
         pid = self._pid("victim")
         os.kill(pid, signal.SIGKILL)
-        self.until(lambda: self._pid("victim") not in (pid, None), "victim runs again", 2)
+        self.until(
+            lambda: self._pid("victim") not in (pid, None), "victim runs again", self.patience
+        )
 
     def _talk(self) -> None:
         with socket.socket(socket.AF_UNIX) as client:
-            client.settimeout(2)
+            client.settimeout(self.patience)
             client.connect(str(self.home / "echo.sock"))
             client.sendall(b"hello")
             if client.recv(10) != b"hello":
@@ -208,4 +211,4 @@ class Day:
         return int(self._ask(method, path).status)
 
     def _ask(self, method: str, path: str) -> Any:
-        return self.daemon.ask(method, path.replace('"', "%22"), patience=SOON)
+        return self.daemon.ask(method, path.replace('"', "%22"), patience=self.patience)
