@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from callfaults import CallFaults, Refusal
+from callfaults import KINDS, CallFaults, Refusal
 from faultday import Day, Wrong, configuration
 from offspring import ours
 from piesd_process import Piesd
@@ -29,10 +29,12 @@ pytestmark = [
 ]
 
 LONG = bool(os.environ.get("CHAOS"))
-DAYS = 10
+DAYS = 8
 """How many calls fail in the short run."""
-STARTS = 20 if LONG else 1
-"""How many calls of each kind fail while piesd starts, in the long run; in the short one of all."""
+STARTS = 20
+"""How many calls of each kind fail while piesd starts, in the long run; in the short one it is one
+of all kinds, and one of the first."""
+FIRST = 20
 
 SEED = int(os.environ.get("CHAOS_SEED") or random.randrange(10**6))
 
@@ -84,7 +86,7 @@ def is_to_be_named(refusal: Refusal) -> bool:
             return kind in ("accept", "dup", "pipe", "splice")
 
 
-def chosen(counts: dict[str, int], luck: random.Random) -> list[tuple[str, int]]:
+def chosen_calls(counts: dict[str, int], luck: random.Random) -> list[tuple[str, int]]:
     """Return which calls are to fail."""
     every = [(kind, number) for kind in sorted(counts) for number in range(1, counts[kind] + 1)]
     if LONG:
@@ -109,7 +111,7 @@ def test_a_failing_call_costs_nothing(home: Path, capsys: pytest.CaptureFixture[
         day.expect_all_well()
         begun = day.descriptors()
         say(capsys, f"{sum(counts.values())} calls of a day may fail, seed {SEED}")
-        for kind, number in chosen(counts, luck):
+        for kind, number in chosen_calls(counts, luck):
             day.forget_log()
             faults.fail(kind, number, luck)
             day.live()
@@ -131,12 +133,18 @@ def test_a_failing_call_costs_nothing(home: Path, capsys: pytest.CaptureFixture[
 
 def starts(counts: dict[str, int], luck: random.Random) -> list[tuple[str, int]]:
     """Return which calls are to fail in a start."""
-    kinds = sorted(counts) if LONG else luck.sample(sorted(counts), STARTS)
     return [
         (kind, number)
-        for kind in kinds
+        for kind in sorted(counts)
         for number in sorted(luck.sample(range(1, counts[kind] + 1), min(STARTS, counts[kind])))
     ]
+
+
+def calls_of_a_start(home: Path) -> dict[str, int]:
+    with faulty(home) as (daemon, faults):
+        faults.begin_at(str(daemon.config))
+        daemon.wait_ready()
+        return faults.counts
 
 
 def how_it_started(daemon: Piesd, faults: CallFaults) -> str:
@@ -167,14 +175,14 @@ def test_a_call_that_fails_while_it_starts_ends_it_with_a_reason_or_not_at_all(
     home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     luck = random.Random(SEED)
-    with faulty(home) as (daemon, faults):
-        faults.begin_at(str(daemon.config))
-        daemon.wait_ready()
-        counts = faults.counts
+    if LONG:
+        chosen = starts(calls_of_a_start(home), luck)
+    else:
+        chosen = [(luck.choice(sorted(KINDS)), luck.randint(1, FIRST))]
     ends: Counter[str] = Counter()
-    for kind, number in starts(counts, luck):
-        (home / "piesd.log").unlink()
-        (home / "notify").unlink()
+    for kind, number in chosen:
+        for name in ("piesd.log", "notify"):
+            (home / name).unlink(missing_ok=True)
         with faulty(home, kind, "open") as (daemon, faults):
             faults.begin_at(str(daemon.config))
             faults.fail(kind, number, luck)

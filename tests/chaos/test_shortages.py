@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from checked_lines import WRITER, expect_line
-from faultday import Day, configuration
+from faultday import SOON, Day, configuration
 from namespaces import why_not
 from piesd_process import Piesd, piesd
 from places import public_directory
@@ -29,6 +29,16 @@ pytestmark = [
 LONG = bool(os.environ.get("CHAOS"))
 DAYS = 5 if LONG else 1
 """How many days everything is short."""
+
+LIMITS = {
+    "nofile": ("Too many open files",),
+    "nproc": (
+        "the system has no room for another process",
+        "the system has room for processes again",
+    ),
+    "as": (),  # It has memory of its own for a while, and need not say anything.
+}
+"""What is short, and what is to be told of it."""
 
 
 @pytest.fixture
@@ -51,36 +61,32 @@ def limit(daemon: Piesd, what: str, most: str, become: tuple[str, ...]) -> str:
     return shown.stdout.strip()
 
 
-@pytest.mark.parametrize(
-    ("what", "named"),
-    [
-        ("nofile", "Too many open files"),
-        ("nproc", "the system has no room for another process"),
-        ("as", ""),  # It has memory of its own for a while, and need not say anything.
-    ],
-)
-def test_a_limit_that_is_lowered_under_it_costs_nothing(home: Path, what: str, named: str) -> None:
+def test_limits_that_are_lowered_under_it_cost_nothing(home: Path) -> None:
+    become = unprivileged(home)
     if not shutil.which("prlimit"):
         pytest.skip("there is no prlimit to lower the limits of piesd")
-    wrapper = unprivileged(home) if what == "nproc" else ()
-    with piesd(home, configuration(home), wrapper=wrapper) as daemon:
+    with piesd(home, configuration(home), wrapper=become) as daemon:
         day = Day(daemon)
         day.live()
         day.expect_all_well()
-        few = {
-            "nofile": day.descriptors() + 2,
-            "nproc": 0,
-            "as": psutil.Process(daemon.pid).memory_info().vms,
-        }[what]
-        before = limit(daemon, what, str(few), wrapper)
-        day.patience = 1.0
-        for _ in range(DAYS):
-            day.live()
-        if named:
-            daemon.until(lambda: named in day.log, f"{named!r} is in the log")
-        limit(daemon, what, before, wrapper)
-        day.expect_all_well()
-        assert {row["restarts"] for row in daemon.rows("steady")} == {0}
+        steady = daemon.row("steady")["PID"]
+        for what, named in LIMITS.items():
+            day.forget_log()
+            few = {
+                "nofile": day.descriptors() + 2,
+                "nproc": 0,
+                "as": psutil.Process(daemon.pid).memory_info().vms,
+            }[what]
+            before = limit(daemon, what, str(few), become)
+            day.patience = 1.0
+            for _ in range(DAYS):
+                day.live()
+            limit(daemon, what, before, become)
+            day.patience = SOON
+            day.expect_all_well()
+            for words in named:
+                daemon.until(lambda: words in day.log, f"{words!r} is told")  # noqa: B023 - asked at once
+        assert daemon.row("steady")["PID"] == steady
 
 
 # --- a full disk
