@@ -308,6 +308,7 @@ class Daemon:
                 runner.post(Boot(now))
             await nursery.start(self._serve, control)
             keep_spare_memory()
+            nursery.start_soon(guarded, "the notices", self.notifier.serve)
             self._announce()
             nursery.start_soon(
                 guarded, "the watchdog", partial(feed_watchdog, self.notifier, runner)

@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import socket
 import time
 from collections.abc import MutableMapping
+from typing import Final
+
+import trio
 
 log = logging.getLogger(__name__)
 
 _VARIABLES = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
 
+_FOR_NOW: Final = frozenset((errno.EAGAIN, errno.ENOBUFS, errno.ENOMEM))
+"""Why something cannot be sent that can be sent later: a full queue, no memory."""
+
+AGAIN: Final = 0.5
+"""Seconds until it is tried again."""
+
 
 class Notifier:
     """Sends states to NOTIFY_SOCKET, and does nothing where there is none.
 
-    Sending never blocks and never raises: nobody's mood up there may stop a component.
+    Sending never blocks and never raises: nobody's mood up there may stop a component. What must
+    not be lost is owed where it cannot be sent for now, and sent by `serve`.
 
     Source: sd_notify(3), sd_watchdog_enabled(3).
     """
@@ -25,6 +36,8 @@ class Notifier:
         self._watchdog = watchdog
         self._socket: socket.socket | None = None
         self._address: str | bytes = b""
+        self._owed: tuple[str, ...] = ()
+        self._owing = trio.Event()
         if not address:
             return
         if address[0] not in "/@":
@@ -56,16 +69,16 @@ class Notifier:
 
     def ready(self, status: str = "") -> bool:
         """Say that the start, or a reload, is over."""
-        return self._send("READY=1", *self._status(status))
+        return self._tell("READY=1", *self._status(status))
 
     def reloading(self, status: str = "") -> bool:
         """Say that a reload begins; `ready` ends it."""
         now = time.monotonic_ns() // 1000
-        return self._send("RELOADING=1", f"MONOTONIC_USEC={now}", *self._status(status))
+        return self._tell("RELOADING=1", f"MONOTONIC_USEC={now}", *self._status(status))
 
     def stopping(self, status: str = "") -> bool:
         """Say that the shutdown begins."""
-        return self._send("STOPPING=1", *self._status(status))
+        return self._tell("STOPPING=1", *self._status(status))
 
     def status(self, status: str) -> bool:
         """Say in one line what is going on."""
@@ -85,7 +98,20 @@ class Notifier:
     def _status(status: str) -> tuple[str, ...]:
         return (f"STATUS={' '.join(status.split())}",) if status else ()
 
-    def _send(self, *states: str) -> bool:
+    async def serve(self) -> None:
+        """Send what is owed, as soon as it can be sent; for ever."""
+        while True:
+            await self._owing.wait()
+            await trio.sleep(AGAIN)
+            if not self._owed or self._tell(*self._owed) or not self._owed:
+                self._owing = trio.Event()
+
+    def _tell(self, *states: str) -> bool:
+        """Send what must not be lost; return whether it was sent. What was owed is old now."""
+        self._owed = ()
+        return self._send(*states, owed=True)
+
+    def _send(self, *states: str, owed: bool = False) -> bool:
         """Return whether it was sent."""
         if self._socket is None or not states:
             return False
@@ -93,5 +119,8 @@ class Notifier:
             self._socket.sendto("\n".join(states).encode(), self._address)
         except OSError as error:
             log.debug("cannot notify %r: %s", self._address, error)
+            if owed and error.errno in _FOR_NOW:
+                self._owed = states
+                self._owing.set()
             return False
         return True

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import trio
 
 from supervisor.model.errors import AlreadyRunning
 from supervisor.system.locks import InstanceLock, PidFile
@@ -67,6 +68,24 @@ def test_nobody_there_is_no_error_and_nothing_blocks(
     while deaf.watchdog():
         pass  # Until the queue of the one who does not listen is full.
     deaf.close()
+
+
+async def test_what_must_not_be_lost_is_said_again_until_it_is_heard(
+    hearing: socket.socket,
+) -> None:
+    notifier = Notifier(hearing.getsockname())
+    while notifier.watchdog():
+        pass  # Until the queue of the one who does not listen is full.
+    assert not notifier.reloading()
+    assert not notifier.ready("all is well")
+    with trio.fail_after(30):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(notifier.serve)
+            while (said := hearing.recv(1000)) == b"WATCHDOG=1":
+                await trio.lowlevel.wait_readable(hearing)
+            nursery.cancel_scope.cancel()
+    assert said == b"READY=1\nSTATUS=all is well"
+    notifier.close()
 
 
 def test_what_is_meant_for_us_is_taken_out_of_the_environment(hearing: socket.socket) -> None:
