@@ -137,7 +137,11 @@ class Listeners:
             raise
         if isinstance(name, tuple) and len(name) >= 2:
             return Connection(accepted, host_and_port(name), str(name[0]))
-        return _local_connection(accepted)
+        try:
+            return _local_connection(accepted)
+        except (OSError, MemoryError):
+            os.close(accepted)  # Else its client would wait for ever.
+            raise
 
     def dispose(self) -> None:
         """Close all of them and leave their paths."""

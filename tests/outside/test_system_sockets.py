@@ -276,6 +276,23 @@ def test_a_client_that_is_gone_already_is_no_error(
         listeners.accept(fd)
 
 
+def test_a_client_about_whom_nothing_can_be_learnt_is_not_left_waiting(
+    listeners: Listeners, address: UnixAddress, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fd = listeners.listen(address)
+
+    def unlearnt(_fd: int) -> None:
+        raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+
+    monkeypatch.setattr(sockets, "_local_connection", unlearnt)
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(30)
+        client.connect(address.path)
+        with pytest.raises(OSError, match="Cannot allocate memory"):
+            listeners.accept(fd)
+        assert client.recv(1) == b""
+
+
 # --- control sockets
 
 
