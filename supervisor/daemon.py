@@ -308,12 +308,13 @@ class Daemon:
                 runner.post(Boot(now))
             await nursery.start(self._serve, control)
             keep_spare_memory()
-            nursery.start_soon(guarded, "the notices", self.notifier.serve)
             self._announce()
-            nursery.start_soon(
-                guarded, "the watchdog", partial(feed_watchdog, self.notifier, runner)
-            )
-            nursery.start_soon(guarded, "the status", partial(tell_status, self.notifier, runner))
+            for name, job in (
+                ("the notices", self.notifier.serve),
+                ("the watchdog", partial(feed_watchdog, self.notifier, runner)),
+                ("the status", partial(tell_status, self.notifier, runner)),
+            ):
+                nursery.start_soon(guarded, name, job)
             if given.back:
                 log.error("the new piesd was found wanting, and we go on: %s", given.back)
             await self._ended_or_upgraded()
