@@ -121,7 +121,9 @@ def _writing(call: Call) -> tuple[int, ...]:
         return (errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EINTR)
     if stat.S_ISFIFO(mode):
         return (errno.ENOMEM, errno.EINTR)
-    return (errno.ENOBUFS,) if stat.S_ISSOCK(mode) else ()
+    # Into one of a pair goes a byte of the interpreter, for a signal that has come: it reports a
+    # failure by itself, and the handler runs all the same.
+    return (errno.ENOBUFS,) if stat.S_ISSOCK(mode) and not _is_private(call) else ()
 
 
 def _sending(call: Call) -> tuple[int, ...]:
