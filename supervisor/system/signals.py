@@ -67,8 +67,8 @@ def signal_group(leader: int, signum: int) -> bool:
             os.kill(leader, signum)
         except OSError:
             return False
-    except PermissionError:
-        log.debug("no right to signal the process group %d", leader)
+    except PermissionError as error:
+        log.warning("cannot signal the process group %d: %s", leader, error.strerror)
         return False
     return True
 
@@ -79,8 +79,8 @@ def signal_leader(leader: int, signum: int) -> bool:
         os.kill(leader, signum)
     except ProcessLookupError:
         return False
-    except PermissionError:
-        log.debug("no right to signal process %d", leader)
+    except PermissionError as error:
+        log.warning("cannot signal process %d: %s", leader, error.strerror)
         return False
     return True
 
@@ -89,6 +89,6 @@ def signal_foster(fd: int, leader: int, signum: int, *, group: bool) -> bool:
     """Signal the process of which *fd* is a descriptor, or the process group that it leads."""
     try:
         return send_to_group(fd, leader, signum) if group else send(fd, signum)
-    except PermissionError:
-        log.debug("no right to signal process %d", leader)
+    except PermissionError as error:
+        log.warning("cannot signal process %d: %s", leader, error.strerror)
         return False

@@ -9,9 +9,10 @@ from __future__ import annotations
 import errno
 import os
 import random
+import signal
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -66,7 +67,8 @@ def faulty(home: Path, *kinds: str) -> Iterator[tuple[Piesd, CallFaults]]:
         # With the filter they need an answer to all they do, also to end.
         for pids in ours(home).values():
             for pid, _ in pids:
-                os.kill(pid, 9)
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
         faults.close()
 
 
@@ -82,6 +84,8 @@ def is_to_be_named(refusal: Refusal) -> bool:
             return not refusal.about.endswith("piesd.log")  # It would have to be named there.
         case "open":
             return refusal.about.endswith((".stage", ".log", ".ledger"))
+        case "kill":
+            return True
         case kind:
             return kind in ("accept", "dup", "pipe", "splice")
 

@@ -399,6 +399,24 @@ async def test_what_cannot_be_seen_now_is_signalled_all_the_same(
     assert (await children.reaped()).exit.signal == TERM
 
 
+@pytest.mark.parametrize("scope", ["leader", "group"])
+async def test_who_may_not_be_signalled_is_named(
+    children: RealChildren,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    scope: Literal["leader", "group"],
+) -> None:
+    pid = await children.start(argv=("/bin/sleep", "1000")).pid()
+
+    def refuse(_pid: int, _signum: int) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    with monkeypatch.context() as forbidden:
+        forbidden.setattr(os, "kill" if scope == "leader" else "killpg", refuse)
+        assert children.system.signal("c", 1, TERM, scope) == 0
+    assert f"{pid}: Operation not permitted" in caplog.text
+
+
 async def test_an_orphan_in_the_middle_of_an_exec_is_no_alien(
     children: RealChildren, monkeypatch: pytest.MonkeyPatch
 ) -> None:
