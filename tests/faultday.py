@@ -15,11 +15,11 @@ from typing import Any
 
 import psutil
 
-from offspring import doubles, key_of, ours
+from lives import doubles, sightings
 from piesd_process import Piesd
 
 STEADY = ("steady", "leaning")
-RUNNING = (*STEADY, "victim", "changing", "worker")
+RUNNING = frozenset({*STEADY, "victim", "changing", "worker"})
 
 _TABLES = """
 [defaults]
@@ -126,7 +126,7 @@ class Day:
         self.until(self._started, "worker is started")
         self.until(self._all_run, "everything runs again")
         self.until(self._echoes, "echo answers")
-        self.until(lambda: not doubles(self.home), "no component runs twice")
+        self.until(lambda: not doubles(sightings(self.home)), "no component runs twice")
         self.until(self._nobody_unknown, "every process belongs to somebody")
         self.until(self._logged, "what victim said is in its log")
         for tag, pid in self._steady.items():
@@ -169,10 +169,8 @@ class Day:
 
     def _nobody_unknown(self) -> bool:
         known = {row.get("PID") for row in self._rows()}
-        live = ours(self.home)
-        return all(pid in known for each in live.values() for pid, _ in each) and {
-            key_of(marker) for marker in live
-        }.issuperset(RUNNING)
+        live = sightings(self.home)
+        return all(one.pid in known for one in live) and {one.tag for one in live} >= RUNNING
 
     def _logged(self) -> bool:
         with suppress(OSError):

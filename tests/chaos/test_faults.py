@@ -19,7 +19,7 @@ import pytest
 
 from callfaults import KINDS, CallFaults, Refusal
 from faultday import Day, Wrong, configuration
-from offspring import ours
+from lives import Sighting, sightings
 from piesd_process import Piesd
 from places import public_directory
 
@@ -65,10 +65,9 @@ def faulty(home: Path, *kinds: str) -> Iterator[tuple[Piesd, CallFaults]]:
         faults.fail_no_more()
         daemon.end()
         # With the filter they need an answer to all they do, also to end.
-        for pids in ours(home).values():
-            for pid, _ in pids:
-                with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+        for one in sightings(home):
+            with suppress(ProcessLookupError):
+                os.kill(one.pid, signal.SIGKILL)
         faults.close()
 
 
@@ -184,8 +183,8 @@ def how_it_started(daemon: Piesd, faults: CallFaults) -> str:
     return "refused"
 
 
-def left_of(home: Path) -> list[str]:
-    return sorted(ours(home))
+def left_of(home: Path) -> list[Sighting]:
+    return sightings(home)
 
 
 def test_a_call_that_fails_while_it_starts_ends_it_with_a_reason_or_not_at_all(
