@@ -136,11 +136,13 @@ print("round", flush=True)
 def test_one_that_forks_away_again_and_again_is_caught_by_a_stop(tmp_path: Path) -> None:
     program = script(
         tmp_path,
-        "import os, signal\n"
+        "import os, signal, time\n"
         "for number in (1, 2, 15):\n"
         "    signal.signal(number, signal.SIG_IGN)\n"
         "print('up', flush=True)\n"
-        "while True:\n"
+        # Not for ever: if this test is killed, nobody else catches it.
+        f"end = time.monotonic() + {2 * PATIENCE}\n"
+        "while time.monotonic() < end:\n"
         "    if os.fork():\n"
         "        os._exit(0)\n"
         "    os.setsid()\n",
