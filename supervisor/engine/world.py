@@ -43,9 +43,6 @@ class Command(Struct, frozen=True, tag="command"):
 GOING_DOWN = frozenset({Stage.STOPPING, Stage.LAST, Stage.ENDED})
 """The stages of the shutdown."""
 
-SPARE_DEADLINES = 64
-"""How many deadlines may be remembered that are no longer true, beside two for each state."""
-
 Link = Connection | Command
 """What makes an entity a part of a component, and not a component itself."""
 
@@ -341,8 +338,6 @@ class World:
         self.changed.add(key)
         if state.deadline is not None and (old is None or old.deadline != state.deadline):
             heapq.heappush(self._deadlines, (state.deadline, key))
-            if len(self._deadlines) > SPARE_DEADLINES + 2 * len(self.states):
-                self.expect_deadlines()  # Most of them are no longer true.
         if state.live != was_live:
             self._count_live(key, 1 if state.live else -1)
         self.unstarted += self._unstarted(key, state) - was_unstarted

@@ -314,6 +314,7 @@ class Runner:
                 await trio.lowlevel.checkpoint()
             else:
                 await self._sleep()
+            self._tell_the_time()
 
     # --- work
 
@@ -333,6 +334,9 @@ class Runner:
         self._wake = trio.Event()
         with trio.move_on_at(deadline if deadline is not None else float("inf")):
             await self._wake.wait()
+
+    def _tell_the_time(self) -> None:
+        """Tell the engine what is due, also when there is always something else to do."""
         deadline = self.engine.next_deadline()
         if deadline is not None and deadline <= trio.current_time():
             self._inbox.append(TimePassed())

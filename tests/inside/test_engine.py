@@ -725,13 +725,3 @@ def test_a_reload_that_enables_what_runs_already_treats_it_as_any_other_that_run
     sim.post(Apply((replace(off, enabled=True, mode=Mode.SHUTDOWN),), 5.0))
     sim.settle()
     assert sim.children == {}
-
-
-def test_deadlines_that_are_no_longer_true_are_not_kept_for_ever() -> None:
-    """Each start has one, and is over long before it."""
-    sim = running(component("web", respawn=Respawn(max=100_000, window=1.0)))
-    for _ in range(1000):
-        sim.exit(sim.child("web"), DONE)
-        sim.settle()
-    assert sim.engine.world.states["web"].restarts == 1000
-    assert len(sim.engine.world._deadlines) < 100

@@ -300,6 +300,36 @@ async def test_a_flood_from_one_place_is_cut_into_slices_too(
             assert handled == 100
 
 
+async def test_what_is_due_is_done_although_there_is_always_something_else_to_do(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Components that end at once are enough to keep piesd busy for good."""
+
+    def deaf(home: House) -> None:
+        home.system.scripts["web"] = Script(ignores=frozenset({SIGTERM}))
+
+    with trio.fail_after(600):
+        async with house([WEB], deaf) as home:
+            await home.order("stop", "web")
+            handle, more = home.runner.engine.handle, 500
+            stale = Happened("web", Spawned(0, 1, 0.0))
+
+            def endless(event: EngineEvent, now: float) -> list[Effect]:
+                nonlocal more
+                if event is stale and more:
+                    more -= 1
+                    autojump_clock.jump(WEB.stop_timeout / 100)
+                    home.runner.post(stale)
+                return handle(event, now)
+
+            home.runner.engine.handle = endless  # type: ignore[method-assign]  # never without work
+            home.runner.post(stale)
+            while home.phase("web") is Phase.STOPPING and more:
+                await trio.lowlevel.checkpoint()
+            assert [sent.signum for sent in home.system.signals][-1] == SIGKILL
+            assert more, "it was done when there was nothing else to do"
+
+
 async def test_a_bug_in_the_engine_drops_the_event_and_nothing_else(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
