@@ -50,19 +50,12 @@ from supervisor.system.keeper import Keeper
 from supervisor.system.lastresort import exit_anyway
 from supervisor.system.linux import LinuxSystem
 from supervisor.system.notify import Notifier
-from supervisor.system.process_setup import (
-    ignore_interrupts,
-    prepare_process,
-)
-from supervisor.system.shortage import shortage
+from supervisor.system.process_setup import ignore_interrupts, prepare_process
+from supervisor.system.shortage import shortage, why
 from supervisor.system.sockets import make_directory
 from supervisor.system.sparememory import keep_spare_memory
 from supervisor.system.wakeup import wake_for_sure
-from supervisor.tasks import (
-    has_machine,
-    is_first,
-    read_plan,
-)
+from supervisor.tasks import has_machine, is_first, read_plan
 from supervisor.upgrade import Upgrade
 
 log = logging.getLogger("supervisor")
@@ -151,6 +144,7 @@ class Daemon:
         self.again = False
         """Whether to execute this program anew after the end."""
         self._announced = False
+        """Whether it has been said that we supervise: until then, a shortage refuses the start."""
         self._own_log: OwnLog
         self._more: trio.MemorySendChannel[socket.socket] | None = None
         self._stack = ExitStack()
@@ -496,8 +490,7 @@ class Daemon:
                 return await self.system.blocking(importlib.import_module, API)
             except (OSError, ImportError, MemoryError) as error:
                 if not told:
-                    why = getattr(error, "strerror", None) or str(error) or "out of memory"
-                    log.error("cannot answer requests yet: %s; trying again", why)
+                    log.error("cannot answer requests yet: %s; trying again", why(error))
                     told = True
             importlib.invalidate_caches()  # What could not be read is taken for missing.
             await trio.sleep(LOAD_AGAIN)

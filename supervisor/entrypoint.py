@@ -52,8 +52,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         # A container may end by a command line that cannot be understood; not so a machine.
         meant = isinstance(error, SystemExit) and not (endless and error.code)
         if os.getpid() != 1 and isinstance(error, (OSError, ImportError, MemoryError)):
-            why = getattr(error, "strerror", None) or str(error) or "out of memory"
-            print(f"piesd: cannot start: {why}", file=sys.stderr)
+            from supervisor.system.shortage import why
+
+            print(f"piesd: cannot start: {why(error)}", file=sys.stderr)
             return EX_UNAVAILABLE
         if os.getpid() != 1 or meant:
             raise

@@ -18,6 +18,7 @@ from supervisor.model.state import Stage
 from supervisor.runtime import initduties
 from supervisor.runtime.initduties import InitDuties
 from supervisor.runtime.runner import Runner
+from supervisor.system.shortage import why
 from supervisor.upgrade import Upgrade
 
 log = logging.getLogger("supervisor")
@@ -109,21 +110,20 @@ class Obedience:
 
     async def _reap_again(self) -> None:
         """Reap what could not be made sense of before, until that works; for ever."""
+        told = False
         while True:
             await self._missed.wait()
-            told = False
-            while self._missed.is_set():
-                await trio.sleep(LOOK_AGAIN)
-                try:
-                    self._runner.reap()
-                    self._missed = trio.Event()
-                except (OSError, MemoryError) as error:
+            await trio.sleep(LOOK_AGAIN)
+            try:
+                self._runner.reap()
+            except (OSError, MemoryError) as error:
+                with suppress(MemoryError):
                     if not told:
-                        with suppress(MemoryError):
-                            why = getattr(error, "strerror", None) or "out of memory"
-                            text = "cannot see what those that ended have left: %s; trying again"
-                            log.error(text, why)
-                            told = True
+                        text = "cannot see what those that ended have left: %s; trying again"
+                        log.error(text, why(error))
+                    told = True
+            else:
+                self._missed, told = trio.Event(), False
 
     async def _open_anew(self) -> None:
         try:

@@ -234,15 +234,14 @@ def _readiness(world: World, tag: Tag) -> Block | None:
 
 
 def _why_they_are_not_up(world: World, tags: tuple[Tag, ...]) -> list[str]:
-    """Return one clause for each, and one for all that have the same short thing in common."""
-    alike: dict[str, list[Tag]] = {}
+    """Return one clause for each, and one for all that are in the same plain state."""
+    alike: dict[tuple[str, Tag], list[Tag]] = {}
     for tag in tags:
-        clause = _why_not_up(world, tag)
-        state = clause.removeprefix(f"{tag} is ")
-        alike.setdefault(state if state.isalpha() else clause, []).append(tag)
+        state, clause = _why_not_up(world, tag)
+        alike.setdefault((state or clause, "" if state else tag), []).append(tag)
     return [
-        clause if not clause.isalpha() else f"{', '.join(group)} {_be(group)} {clause}"
-        for clause, group in alike.items()
+        f"{tag} {why}" if tag else f"{', '.join(group)} {_be(group)} {why}"
+        for (why, tag), group in alike.items()
     ]
 
 
@@ -250,26 +249,27 @@ def _be(group: list[Tag]) -> str:
     return "is" if len(group) == 1 else "are"
 
 
-def _why_not_up(world: World, tag: Tag) -> str:
+def _why_not_up(world: World, tag: Tag) -> tuple[str, str]:
+    """Return a plain state, which can be that of several, or else what is to be said of *tag*."""
     state = world.states.get(tag)
     if state is None:
-        return f"{tag} is not configured"
+        return "", "is not configured"
     if state.phase is Phase.FINISHED:
-        return f"{tag} has failed: it {_how(state.last_exit)}"
+        return "", f"has failed: it {_how(state.last_exit)}"
     if state.phase is Phase.STARTING:
-        return f"{tag} is starting"
+        return "starting", ""
     if world.should_be_down(tag) and state.live:
-        return f"{tag} is going down"
+        return "going down", ""
     if (block := outside_runlevel(world, tag)) is not None:
-        return f"{tag} {block.message.removeprefix('it ')}"
+        return "", block.message.removeprefix("it ")
     if (awaited := _readiness(world, tag)) is not None:
-        return f"{tag} {awaited.message.removeprefix('it ')}"
+        return "", awaited.message.removeprefix("it ")
     if state.phase is Phase.RUNNING:
-        return f"{tag} has not ended yet"
+        return "", "has not ended yet"
     if state.phase is Phase.STOPPED:
         block = disabled(world, tag) or stopped(world, tag) or start_condition(world, tag)
-        return f"{tag} is stopped" + (f" ({block.message})" if block else "")
-    return f"{tag} is {state.phase}"
+        return ("", f"is stopped ({block.message})") if block else ("stopped", "")
+    return str(state.phase), ""
 
 
 def dependents_live(world: World, key: Key) -> Block | None:

@@ -32,7 +32,7 @@ class ControlSockets:
         """
         self._missing[address] = None
         opened = open_control(address) if handed is None else socket.socket(fileno=handed)
-        self._missing.pop(address, None)
+        del self._missing[address]
         self.sockets.append(opened)
         self._open[address] = opened
         if address not in self.addresses:

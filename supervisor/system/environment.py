@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, assert_never
 
 from supervisor.model.component import Environment, EnvStep
 from supervisor.model.expansion import ExpansionError, expand
+from supervisor.system.firstprocess import given_environment
 
 if TYPE_CHECKING:
     from supervisor.system.users import Identity
@@ -38,12 +39,8 @@ def forget_coercion(environ: MutableMapping[str, str]) -> None:
     Where no locale is set, Python gives itself `LC_CTYPE=C.UTF-8` before it begins (PEP 538), and
     programs that we start would inherit a locale that nobody has asked for.
     """
-    try:
-        with open("/proc/self/environ", "rb") as file:
-            given = file.read().split(b"\0")
-    except OSError:
-        return  # Without /proc nobody can say whose it is.
-    if not any(entry.startswith(b"LC_CTYPE=") for entry in given):
+    # Without /proc nobody can say whose it is, and it stays.
+    if b"LC_CTYPE" not in given_environment():
         environ.pop("LC_CTYPE", None)
 
 

@@ -152,7 +152,7 @@ def try_out(words: Sequence[str], environ: Mapping[str, str]) -> str:
 
 def _start(words: Sequence[str], mask: Collection[int]) -> int:
     """Fork the child. One that cannot execute the program says so itself and ends."""
-    environ = _environment()
+    environ = given_environment()
     controls = _controls_terminal()
     child = os.fork()
     if child:
@@ -196,7 +196,7 @@ def _found(name: str, environ: Mapping[bytes, bytes]) -> str:
     return name
 
 
-def _environment() -> Mapping[bytes, bytes]:
+def given_environment() -> Mapping[bytes, bytes]:
     """Return the environment we were given: Python may have added LC_CTYPE to ours (PEP 538)."""
     try:
         with open("/proc/self/environ", "rb") as file:

@@ -164,12 +164,7 @@ class Fosters:
         except OSError:
             self._short.set()
             return -1
-        try:
-            self._readiness.watch(fd, over)
-        except OSError:
-            os.close(fd)
-            self._short.set()
-            return -1
+        self._readiness.watch(fd, over)
         return fd
 
     def _leader_ended(self, tree: Tree) -> None:

@@ -103,7 +103,9 @@ class Notifier:
         while True:
             await self._owing.wait()
             await trio.sleep(AGAIN)
-            if not self._owed or self._tell(*self._owed) or not self._owed:
+            if self._owed:
+                self._tell(*self._owed)
+            if not self._owed:
                 self._owing = trio.Event()
 
     def _tell(self, *states: str) -> bool:

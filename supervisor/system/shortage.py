@@ -12,6 +12,11 @@ SHORT: Final = frozenset(
 """What any call may say, whoever makes it."""
 
 
+def why(error: BaseException) -> str:
+    """Return what was short, or wrong, in the words of the system if it has some."""
+    return getattr(error, "strerror", None) or str(error) or "out of memory"
+
+
 def shortage(error: BaseException) -> OSError | None:
     """Return what the system was short of where *error*, or what is behind it, came from that."""
     for leaf in _leaves(error):
